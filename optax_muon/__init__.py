@@ -1,0 +1,42 @@
+"""optax_muon: Muon and its family of matrix optimizers as composable Optax transformations."""
+
+from optax_muon import linalg as linalg
+from optax_muon import shapes as shapes
+from optax_muon import transforms as transforms
+from optax_muon._registry import Card as Card
+from optax_muon._registry import registry as registry
+from optax_muon.matrices import Leaf as Leaf
+from optax_muon.matrices import Split as Split
+from optax_muon.matrices import UnknownLeafError as UnknownLeafError
+from optax_muon.matrices import describe as describe
+from optax_muon.matrices import dimension_numbers as dimension_numbers
+from optax_muon.matrices import for_matrices as for_matrices
+from optax_muon.matrices import label as label
+from optax_muon.matrices import labels as labels
+from optax_muon.matrices import leaves as leaves
+from optax_muon.matrices import state_shardings as state_shardings
+from optax_muon.optimizers import muon as muon
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # modules
+    "linalg",
+    "shapes",
+    "transforms",
+    # which parameter goes where
+    "Leaf",
+    "Split",
+    "UnknownLeafError",
+    "describe",
+    "dimension_numbers",
+    "for_matrices",
+    "label",
+    "labels",
+    "leaves",
+    "state_shardings",
+    # named optimizers
+    "Card",
+    "muon",
+    "registry",
+]

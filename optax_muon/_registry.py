@@ -1,0 +1,56 @@
+"""The registry of named optimizers: each file declares its card beside its function."""
+
+import dataclasses
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import optax
+
+F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What the library says of a named optimizer.
+
+    Attributes:
+        name: the public name, ``om.<name>``.
+        make: the function.
+        kind: ``matrix`` takes hidden leaves only; ``roles`` the whole tree; ``wrapper`` an inner transformation.
+        paper: title and arXiv number.
+        confidence: ``EXACT`` (the algorithm was read), ``PARTIAL``, or ``OUR READING`` (only an abstract was found).
+        state: floats of state per parameter, in words.
+        chain: the composition in one line.
+        deviations: how it differs from the paper or the authors' code.
+        defaults: keyword arguments with which contracts and comparisons call ``make`` beside the learning rate.
+    """
+
+    name: str
+    make: Callable[..., optax.GradientTransformation]
+    kind: Literal["matrix", "roles", "wrapper"]
+    paper: str
+    confidence: Literal["EXACT", "PARTIAL", "OUR READING"]
+    state: str
+    chain: str
+    deviations: str = "none"
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+_cards: dict[str, Card] = {}
+
+registry = MappingProxyType(_cards)
+"""Name -> `Card` of every named optimizer."""
+
+
+def card(**fields: Any) -> Callable[[F], F]:
+    """Register the decorated optimizer under its own name, with the fields of `Card`."""
+
+    def register(make: F) -> F:
+        name = make.__name__
+        if name in _cards:
+            raise ValueError(f"two optimizers are called {name!r}")
+        _cards[name] = Card(name=name, make=make, **fields)
+        return make
+
+    return register

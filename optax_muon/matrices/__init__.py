@@ -1,0 +1,13 @@
+"""From a tree of parameters to stacks of matrices: roles, axes, partitions and shardings."""
+
+from optax_muon.matrices._describe import Description as Description
+from optax_muon.matrices._describe import describe as describe
+from optax_muon.matrices._infer import UnknownLeafError as UnknownLeafError
+from optax_muon.matrices._infer import leaves as leaves
+from optax_muon.matrices._labels import dimension_numbers as dimension_numbers
+from optax_muon.matrices._labels import for_matrices as for_matrices
+from optax_muon.matrices._labels import label as label
+from optax_muon.matrices._labels import labels as labels
+from optax_muon.matrices._leaf import Leaf as Leaf
+from optax_muon.matrices._leaf import Split as Split
+from optax_muon.matrices._shardings import state_shardings as state_shardings

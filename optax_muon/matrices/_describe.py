@@ -1,0 +1,77 @@
+"""A table of what each parameter is taken for, and why."""
+
+import dataclasses
+
+from jaxtyping import PyTree
+from rich.console import Console
+from rich.table import Table
+
+from optax_muon.matrices._infer import Finding, Rules
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._paths import by_path
+
+COLUMNS = ("path", "shape", "role", "reduction", "output", "batch", "why")
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """Rows of the table; printing it draws the table, in a terminal in colour with `rich.print`.
+
+    Attributes:
+        rows: one tuple of strings per parameter, in the order of ``COLUMNS``.
+        summary: one line of totals.
+    """
+
+    rows: tuple[tuple[str, ...], ...]
+    summary: str
+
+    def __rich__(self) -> Table:
+        """Draw with rich."""
+        table = Table(*COLUMNS, caption=self.summary, row_styles=("", "dim"))
+        for row in self.rows:
+            style = "bold" if row[2] == "hidden" else None
+            table.add_row(*row, style="yellow" if "assumed" in row[-1] else style)
+        return table
+
+    def __str__(self) -> str:
+        """Draw as plain text."""
+        console = Console(width=max(100, 30 + max((len(row[0]) + len(row[-1]) for row in self.rows), default=0) + 60))
+        with console.capture() as capture:
+            console.print(self.__rich__(), no_wrap=True)
+        return capture.get()
+
+
+def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> Description:
+    """Show path, shape, role and axes of every parameter, and why; guesses are marked "assumed".
+
+    Read it once before a long run: half the bugs in this field are a wrong axis or a head trained as a hidden matrix.
+
+    Args:
+        params: arrays or `jax.ShapeDtypeStruct`s.
+        leaves: as for `for_matrices`.
+        rules: as for `for_matrices`.
+
+    Raises:
+        UnknownLeafError: naming the parameters that need a rule.
+        ValueError: for a model without a hidden matrix.
+    """
+    shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
+    found = findings(params, leaves, rules)
+    hidden = [path for path, entry in found.items() if entry.leaf.role == "hidden"]
+    if not hidden:
+        raise ValueError(f"no hidden matrix among {len(found)} parameters: nothing for Muon to do")
+    assumed = sum(entry.assumed for entry in found.values())
+    summary = f"{len(hidden)} of {len(found)} parameters are hidden matrices; {assumed} assumed"
+    return Description(tuple(_row(path, shapes[path], entry) for path, entry in found.items()), summary)
+
+
+def _row(path: str, shape: tuple[int, ...], found: Finding) -> tuple[str, ...]:
+    leaf = found.leaf
+
+    def axes(of: tuple[int, ...]) -> str:
+        return ",".join(map(str, of)) or "-"
+
+    batch = axes(leaf.batch(len(shape))) if leaf.output else "-"
+    why = found.reason + (f", split {leaf.split.sizes} of {leaf.split.side}" if leaf.split else "")
+    why += " (assumed)" if found.assumed else ""
+    return path, "x".join(map(str, shape)) or "scalar", leaf.role, axes(leaf.reduction), axes(leaf.output), batch, why

@@ -1,0 +1,123 @@
+"""Which parameter goes to which optimizer."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import optax
+from jaxtyping import PyTree
+
+from optax_muon.matrices._infer import Finding, Rules, find
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import by_path, map_by_path
+
+Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
+
+
+def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> dict[str, Finding]:
+    """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name and rank.
+
+    Raises:
+        UnknownLeafError: naming a parameter that nothing tells of, or that ``leaves`` lacks.
+    """
+    if leaves is None:
+        return find(params, rules)
+    tree = leaves(params) if callable(leaves) else leaves
+    return find(params, rules, by_path(tree, is_leaf=lambda x: isinstance(x, Leaf)))
+
+
+def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[Leaf]:
+    """Give a tree like ``params`` with the `Leaf` of every array."""
+    return map_by_path(lambda path, x, found: found.leaf, params, findings(params, leaves, rules))
+
+
+def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[str]:
+    """Label every parameter with its role.
+
+    Raises:
+        ValueError: for a model without a hidden matrix.
+    """
+    found = findings(params, leaves, rules)
+    if found and not any(entry.leaf.role == "hidden" for entry in found.values()):
+        raise ValueError(f"no hidden matrix among {len(found)} parameters ({next(iter(found))}, ...): nothing for Muon to do")
+    return map_by_path(lambda path, x, entry: entry.leaf.role, params, found)
+
+
+def labels(leaves: Leaves | None = None, rules: Rules = ()) -> Callable[[PyTree], PyTree[str]]:
+    """Make the labelling callable that `optax.multi_transform` takes; its groups are role names.
+
+    Example:
+        >>> import optax, optax_muon as om
+        >>> adam = optax.adamw(3e-4)
+        >>> tx = optax.multi_transform(
+        ...     {"hidden": om.muon(0.02), "embedding": adam, "head": adam, "vector": adam}, om.labels()
+        ... )
+    """
+    return functools.partial(label, leaves=leaves, rules=rules)
+
+
+def for_matrices(
+    tx_or_make: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
+    otherwise: optax.GradientTransformation,
+    *,
+    leaves: Leaves | None = None,
+    rules: Rules = (),
+) -> optax.GradientTransformationExtraArgs:
+    """Send hidden matrices to one optimizer and every other parameter to another.
+
+    Args:
+        tx_or_make: a built transformation, or a callable that builds one from ``leaves=...`` (a named optimizer or a
+            `functools.partial` of it); the callable is needed when ``leaves`` or a rule says axes.
+        otherwise: for embeddings, heads, routers, biases and norms.
+        leaves: a tree of `Leaf`, or a callable that makes it from the parameters; default: names and ranks.
+        rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins.
+
+    Returns:
+        `optax.multi_transform` with groups ``hidden``, ``other`` and ``frozen``.
+
+    Raises:
+        ValueError: where axes are given and a built transformation could not hear of them.
+
+    Example:
+        >>> import functools, optax, optax_muon as om
+        >>> tx = om.for_matrices(om.muon(0.02), otherwise=optax.adamw(3e-4), rules=[("lm_out/*", "head")])
+        >>> scanned = [("layers/*/kernel", om.Leaf("hidden", 1, 2))]
+        >>> tx = om.for_matrices(functools.partial(om.muon, 0.02), optax.adamw(3e-4), rules=scanned)
+    """
+    built = isinstance(tx_or_make, optax.GradientTransformation)
+    says_axes = leaves is not None or any(isinstance(target, Leaf) for _, target in rules)
+    if built and says_axes:
+        raise ValueError(
+            "for_matrices: axes are given (leaves, or a rule with a Leaf) but the optimizer is already built and cannot "
+            "hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
+        )
+    if isinstance(tx_or_make, optax.GradientTransformation):
+        tx = tx_or_make
+    else:
+        tx = tx_or_make(leaves=functools.partial(resolve, leaves=leaves, rules=rules))
+    groups = {"hidden": tx, "other": otherwise, "frozen": optax.set_to_zero()}
+
+    def group(params: PyTree) -> PyTree[str]:
+        def name(role: str) -> str:
+            return role if role in groups else "other"
+
+        return map_by_path(lambda path, role: name(role), label(params, leaves, rules))
+
+    return optax.multi_transform(groups, group, mask_compatible_extra_args=True)
+
+
+def dimension_numbers(leaves: PyTree[Leaf]) -> PyTree:
+    """Turn leaves into the dimension numbers of `optax.contrib.muon`: None where not hidden.
+
+    Raises:
+        ValueError: naming a leaf with a split, which that optimizer cannot express.
+    """
+
+    def convert(path: str, leaf: Leaf) -> Any:
+        if leaf.role != "hidden":
+            return None
+        if leaf.split is not None:
+            raise ValueError(f"{path}: optax.contrib.muon has no split {leaf.split.sizes}; separate the parameter instead")
+        return optax.contrib.MuonDimensionNumbers(leaf.reduction, leaf.output)
+
+    return map_by_path(convert, leaves)

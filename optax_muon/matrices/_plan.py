@@ -1,0 +1,46 @@
+"""Which stacks of matrices run together."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Stack(NamedTuple):
+    """One stack as the plan sees it: shape (count, m, n) and dtype."""
+
+    shape: tuple[int, int, int]
+    dtype: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Member(NamedTuple):
+    """A stack's place in a run: its index in the given list, and whether it enters transposed."""
+
+    index: int
+    transposed: bool
+
+
+def runs(stacks: Sequence[Stack], *, merge_transposes: bool, max_bytes: int) -> list[list[Member]]:
+    """Group stacks of like matrices into runs that are joined, computed and cut again.
+
+    Members of a run have one matrix shape and dtype; with ``merge_transposes`` an (n, m) stack joins the (m, n) ones,
+    wide side last. A run holds at most ``max_bytes`` unless a single stack is larger, which then runs alone and is
+    never copied.
+    """
+    order: dict[tuple[Any, ...], list[list[Member]]] = {}
+    filled: dict[tuple[Any, ...], int] = {}
+    for index, stack in enumerate(stacks):
+        _, m, n = stack.shape
+        transposed = merge_transposes and m > n
+        key = (n, m, stack.dtype) if transposed else (m, n, stack.dtype)
+        groups = order.setdefault(key, [])
+        if not groups or filled[key] + stack.nbytes > max_bytes:
+            groups.append([])
+            filled[key] = 0
+        groups[-1].append(Member(index, transposed))
+        filled[key] += stack.nbytes
+    return [group for groups in order.values() for group in groups]

@@ -1,0 +1,63 @@
+"""Shape scales: how large one update of a (reduction, output) matrix is, given an orthogonal direction."""
+
+import abc
+import dataclasses
+import math
+
+
+class ShapeScale(abc.ABC):
+    """A factor that depends on fan-in and fan-out."""
+
+    @abc.abstractmethod
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor for one matrix with ``reduction`` inputs and ``output`` outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Jordan(ShapeScale):
+    """``sqrt(max(1, output / reduction))``, Keller Jordan's."""
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        return math.sqrt(max(1.0, output / max(1, reduction)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectral(ShapeScale):
+    """``sqrt(output / reduction)``: unit RMS-to-RMS operator norm, so learning rates carry over between widths."""
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        return math.sqrt(output / max(1, reduction))
+
+
+@dataclasses.dataclass(frozen=True)
+class RMSMatch(ShapeScale):
+    """``rms * sqrt(max(reduction, output))``: entries of RMS about ``rms``, as AdamW's, so its rates carry over.
+
+    Args:
+        rms: 0.2 matches AdamW (Moonlight, arXiv 2502.16982).
+    """
+
+    rms: float = 0.2
+
+    def __post_init__(self):
+        """Refuse a non-positive size."""
+        if not self.rms > 0:
+            raise ValueError(f"RMSMatch: rms must be positive, not {self.rms}")
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        return self.rms * math.sqrt(max(reduction, output))
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(ShapeScale):
+    """The same factor for every shape; ``Constant(1.0)`` leaves the direction as it is."""
+
+    value: float = 1.0
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        del reduction, output
+        return self.value

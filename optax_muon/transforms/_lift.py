@@ -1,0 +1,140 @@
+"""From a map on matrices to a transformation of a parameter tree: the only tree <-> matrix code."""
+
+import dataclasses
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg import MatrixOp, SpectralMap
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
+from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._placement import Done, OnTheSpot, Placement, Work
+
+
+class LiftState(NamedTuple):
+    """Memory of a lifted operation.
+
+    Attributes:
+        count: updates so far, int32 scalar; random keys follow from it.
+        carries: path -> the operation's memory, one entry per stack of the parameter.
+    """
+
+    count: Array
+    carries: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Lift:
+    """A map or operation on matrices, lifted to trees.
+
+    Transforms whose rule couples matrices use it directly, for the duals; others use `apply_to_matrices`.
+
+    Args:
+        op: a `SpectralMap` or `MatrixOp`.
+        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
+        placement: where the work runs; None: on the spot.
+        roles: roles it accepts; any other leaf is an error.
+        seed: of the random keys, for an operation that needs them.
+    """
+
+    op: SpectralMap | MatrixOp
+    leaves: Leaves | None = None
+    placement: Placement | None = None
+    roles: tuple[Role, ...] = ("hidden",)
+    seed: int = 0
+
+    def init(self, params: PyTree) -> optax.EmptyState | LiftState:
+        """Make the memory; empty for a `SpectralMap`."""
+        table = self.resolve(params)
+        if isinstance(self.op, SpectralMap):
+            return optax.EmptyState()
+        op, arrays = self.op, by_path(params)
+        carries = {
+            path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
+            for path, leaf in table.items()
+        }
+        return LiftState(jnp.zeros([], jnp.int32), carries if arrays else params)
+
+    def apply(self, updates: PyTree, state: Any) -> tuple[PyTree, Any, dict[str, Done]]:
+        """Map every update; also give, by path, what the operation learned (`Done.infos`)."""
+        table, arrays = self.resolve(updates), by_path(updates)
+        carries = state.carries if isinstance(state, LiftState) else {}
+        works = [
+            Work(arrays[path], leaf, carries.get(path, ()) if table else (), self._keys(path, arrays[path], leaf, state))
+            for path, leaf in table.items()
+        ]
+        placement = OnTheSpot() if self.placement is None else self.placement
+        done = dict(zip(table, placement.run(self.op, works), strict=True))
+        updates = map_by_path(lambda path, _, result: result.array, updates, done)
+        if isinstance(state, LiftState) and table:
+            state = LiftState(optax.safe_increment(state.count), {path: x.carries for path, x in done.items()})
+        return updates, state, done
+
+    def resolve(self, tree: PyTree) -> dict[str, Leaf]:
+        """Leaf of every array, by path.
+
+        Raises:
+            ValueError: naming a leaf that is no matrix of an accepted role, and the cure.
+        """
+        table = {path: found.leaf for path, found in findings(tree, self.leaves).items()}
+        for path, leaf in table.items():
+            if leaf.role not in self.roles:
+                raise ValueError(
+                    f"{path}: a {leaf.role} reached an optimizer for {' and '.join(self.roles)} matrices; split the tree with "
+                    "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
+                )
+        return table
+
+    def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
+        if isinstance(self.op, SpectralMap) or not self.op.needs_key:
+            return None
+        # The path's own hash, so that neither the order of a bucket nor its members change a matrix's key.
+        key = jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(path.encode()))
+        key = jax.random.fold_in(key, state.count)
+        shapes = matrix_shapes(array.shape, leaf)
+        return tuple(jax.random.split(jax.random.fold_in(key, i), shape[0]) for i, shape in enumerate(shapes))
+
+
+def apply_to_matrices(
+    op: SpectralMap | MatrixOp,
+    *,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Apply a map to every matrix of the updates.
+
+    Equal shapes of any leaves are computed together, transposes too where the map allows it; stacked layers, experts,
+    heads and splits are separate matrices.
+
+    Args:
+        op: any `optax_muon.linalg` map.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the work runs; None: on the spot.
+        seed: of the random keys, for maps that need them.
+
+    State: none for a `SpectralMap`; a `MatrixOp`'s memory otherwise.
+
+    Raises:
+        ValueError: naming a leaf that is not a hidden matrix.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> tx = om.transforms.apply_to_matrices(om.linalg.SVDPolar())
+        >>> grads = {"up": {"kernel": jnp.diag(jnp.array([3.0, -2.0]))}}
+        >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].diagonal().round(3).tolist()
+        [1.0, -1.0]
+    """
+    lift = Lift(op, leaves, placement, seed=seed)
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        updates, state, _ = lift.apply(updates, state)
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(lift.init, update_fn)
