@@ -33,7 +33,7 @@ class Recipe:
     optimizer: str = "muon"
     learning_rate: float | None = None
     other_rate: float = 3e-3
-    steps: int = 1000
+    steps: int = 700
     warmup: float = 0.05
     weight_decay: float = 0.1
     beta2: float = 0.95
