@@ -23,7 +23,8 @@ class Card:
         state: floats of state per parameter, in words.
         chain: the composition in one line.
         deviations: how it differs from the paper or the authors' code.
-        defaults: keyword arguments with which contracts and comparisons call ``make`` beside the learning rate.
+        learning_rate: where to start tuning, with the function's own defaults.
+        defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Card:
     state: str
     chain: str
     deviations: str = "none"
+    learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 

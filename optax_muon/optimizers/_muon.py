@@ -70,6 +70,7 @@ def muon(
         >>> float(updates["up"]["kernel"][0, 0].round(3))
         -0.02
     """
+    transforms.require_fraction("muon: momentum", momentum)
     average = transforms.nesterov_ema if nesterov else optax.ema
     options = {} if nesterov else {"debias": False}
     return optax.chain(

@@ -8,6 +8,12 @@ import optax
 from jaxtyping import Array, PyTree
 
 
+def require_fraction(name: str, value: Any) -> None:
+    """Refuse a number outside [0, 1); what is traced or injected later cannot be looked at."""
+    if isinstance(value, int | float) and not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), not {value}")
+
+
 class NesterovEmaState(NamedTuple):
     """State of `nesterov_ema`.
 
@@ -37,8 +43,7 @@ def nesterov_ema(
 
     State: 1 float per parameter.
     """
-    if isinstance(decay, int | float) and not 0 <= decay < 1:
-        raise ValueError(f"nesterov_ema: decay must be in [0, 1), not {decay}")
+    require_fraction("nesterov_ema: decay", decay)
 
     def init_fn(params):
         count = jnp.zeros([], jnp.int32) if debias else None
