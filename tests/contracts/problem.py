@@ -1,0 +1,77 @@
+"""One small problem with every kind of leaf, and the way to build any card's optimizer for it."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optax_muon as om
+from optax_muon.matrices._placement import OnTheSpot, Placement
+
+MATRICES = {
+    "square/kernel": ((6, 6), om.Leaf("hidden", 0, 1)),
+    "tall/kernel": ((12, 6), om.Leaf("hidden", 0, 1)),
+    "wide/kernel": ((6, 12), om.Leaf("hidden", 0, 1)),
+    "row/kernel": ((1, 6), om.Leaf("hidden", 0, 1)),
+    "stacked/kernel": ((2, 6, 12), om.Leaf("hidden", 1, 2)),
+    "conv/kernel": ((3, 2, 6), om.Leaf("hidden", (0, 1), 2)),
+    "fused/kernel": ((6, 18), om.Leaf("hidden", 0, 1, split=(6, 6, 6))),
+}
+OTHERS = {
+    "embed/embedding": ((8, 6), om.Leaf("embedding", 0, 1)),
+    "lm_head/kernel": ((6, 8), om.Leaf("head", 0, 1)),
+    "square/bias": ((6,), om.Leaf("vector")),
+    "stacked/bias": ((2, 12), om.Leaf("vector")),
+}
+RULES = [(path, leaf) for path, (_, leaf) in (MATRICES | OTHERS).items()]
+COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
+
+
+def nested(flat: dict) -> dict:
+    """Turn {"a/b": x} into {"a": {"b": x}}."""
+    tree: dict = {}
+    for path, value in flat.items():
+        module, name = path.split("/")
+        tree.setdefault(module, {})[name] = value
+    return tree
+
+
+def tree(seed: int, dtype=jnp.float32) -> dict:
+    """Random arrays in the shapes of the problem, of size 0.1."""
+    rng = np.random.default_rng(seed)
+    return nested({path: jnp.asarray(0.1 * rng.normal(size=shape), dtype) for path, (shape, _) in (MATRICES | OTHERS).items()})
+
+
+def loss(params: dict, target: dict) -> jax.Array:
+    """Half the squared distance to the target."""
+    return 0.5 * sum(jnp.sum(jnp.square(a - b)) for a, b in zip(*map(jax.tree.leaves, (params, target)), strict=True))
+
+
+@dataclasses.dataclass
+class Probe(Placement):
+    """Computes on the spot, and counts the matrices that came by: proof that the matrix path ran."""
+
+    seen: int = 0
+    max_bytes: int = 1 << 20
+
+    def run(self, op, works: Sequence):
+        self.seen += sum(int(np.prod(done.shape[:-2])) for work in works for done in _stacks(work))
+        return OnTheSpot(self.max_bytes).run(op, works)
+
+
+def _stacks(work):
+    from optax_muon.matrices._leaf import as_matrices
+
+    return as_matrices(work.array, work.leaf)
+
+
+def build(card: om.Card, learning_rate=0.05, *, placement=None, leaves=None) -> optax.GradientTransformation:
+    """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
+    make = functools.partial(card.make, learning_rate, placement=placement, **card.defaults)
+    if card.kind == "roles":
+        return make(leaves=leaves or nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}))
+    return om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())

@@ -1,0 +1,211 @@
+"""Promises that every named optimizer keeps, on matrix leaves of every kind; the registry drives them."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_muon as om
+from tests.contracts.problem import COUNT, MATRICES, OTHERS, Probe, build, loss, nested, tree
+
+CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
+every_card = pytest.mark.parametrize("card", CARDS)
+TARGET = tree(1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(tx, params, state):
+    """One step towards the target; extra arguments that an optimizer may not know ride along."""
+    value, grads = jax.value_and_grad(loss)(params, TARGET)
+    updates, state = tx.update(grads, state, params, value=value, something_unknown=1)
+    return optax.apply_updates(params, updates), state
+
+
+def assert_close(a, b, atol=1e-6):
+    chex.assert_trees_all_equal_structs(a, b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
+
+
+@every_card
+def test_converges_on_the_matrix_path_without_retracing(card):
+    steps, probe = 60, Probe()
+    rate = optax.linear_schedule(0.05, 0.0, steps)
+    tx = build(card, rate, placement=probe)
+    params = tree(0)
+    state, start = tx.init(params), loss(params, TARGET)
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def run(params, state):
+        return step(tx, params, state)
+
+    for _ in range(steps):
+        params, state = run(params, state)
+    assert probe.seen >= COUNT
+    assert only_matrices(params) < 0.2 * only_matrices(tree(0)), "the matrices did not approach their target"
+    assert loss(params, TARGET) < 0.3 * start
+
+
+def only_matrices(params):
+    """The part of the loss that the matrices make."""
+    paths = [path.split("/") for path in MATRICES]
+    return sum(float(jnp.sum((params[m][k] - TARGET[m][k]) ** 2)) for m, k in paths)
+
+
+@every_card
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_dtypes_and_state_are_stable(card, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        probe = Probe()
+        tx = build(card, placement=probe)
+        params = tree(0, dtype)
+        grads = tree(1, dtype)
+        state = tx.init(params)
+        updates, after = jax.eval_shape(tx.update, grads, state, params)
+        assert probe.seen == COUNT or card.kind == "roles"
+        chex.assert_trees_all_equal_shapes_and_dtypes(updates, jax.eval_shape(lambda: params))
+        chex.assert_trees_all_equal_shapes_and_dtypes(after, jax.eval_shape(lambda: state))
+        abstract = jax.eval_shape(tx.init, params)
+        chex.assert_trees_all_equal_shapes_and_dtypes(abstract, jax.eval_shape(lambda: state))
+
+
+@every_card
+def test_hyperparameters_can_be_injected(card):
+    def make(learning_rate):
+        return build(card, learning_rate)
+
+    params = tree(0)
+    plain, injected = build(card, 0.03), optax.inject_hyperparams(make)(learning_rate=0.03)
+    assert_close(step(plain, params, plain.init(params))[0], step(injected, params, injected.init(params))[0])
+
+
+@every_card
+def test_constant_schedule_equals_constant(card):
+    params = tree(0)
+    outcomes = []
+    for rate in (0.03, optax.constant_schedule(0.03)):
+        tx = build(card, rate)
+        outcomes.append(step(tx, *step(tx, params, tx.init(params)))[0])
+    assert_close(*outcomes)
+
+
+@every_card
+def test_accumulated_micro_batches_equal_one_large_batch(card):
+    params, halves = tree(0), (tree(2), tree(3))
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
+    tx = build(card)
+    whole = optax.apply_updates(params, tx.update(mean, tx.init(params), params)[0])
+    many = optax.MultiSteps(build(card), 2)
+    state, now = many.init(params), params
+    for grads in halves:
+        updates, state = many.update(grads, state, now)
+        now = optax.apply_updates(now, updates)
+    assert_close(now, whole, atol=1e-5)
+
+
+@every_card
+def test_frozen_leaves_do_not_move(card):
+    tx = optax.masked(build(card), lambda p: {k: {n: k != "square" for n in v} for k, v in p.items()})
+    params = tree(0)
+    grads = tree(1)
+    updates, _ = jax.jit(tx.update)(grads, tx.init(params), params)
+    # optax.masked leaves what it masks as it came in.
+    chex.assert_trees_all_equal(updates["square"], grads["square"])
+    assert jnp.abs(updates["tall"]["kernel"]).max() > 0
+
+
+@every_card
+def test_runs_one_by_one_as_in_buckets(card):
+    params = tree(0)
+    bucketed, alone = build(card), build(card, placement=Probe(max_bytes=0))
+    assert_close(step(bucketed, params, bucketed.init(params))[0], step(alone, params, alone.init(params))[0], atol=2e-6)
+
+
+@every_card
+def test_state_maps_over_parameters(card):
+    tx = build(card)
+    state = tx.init(tree(0))
+    same = optax.tree.map_params(tx, lambda x: x, state, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+    chex.assert_trees_all_equal_structs(state, same)
+
+
+@every_card
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("matrix_spec", [P("x"), P(None, "x")], ids=["first", "second"])
+def test_sharded_equals_unsharded(card, axis_type, matrix_spec):
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(axis_type,), devices=jax.devices()[:2])
+    shapes = nested({path: shape for path, (shape, _) in (MATRICES | OTHERS).items()})
+    divides = {"row": P(None, "x"), "conv": P(None, "x")}  # axes of length 1 and 3 do not split in two
+
+    def spec(module, shape):
+        return P() if len(shape) < 2 else divides.get(module, matrix_spec)
+
+    shardings = {m: {k: NamedSharding(mesh, spec(m, s)) for k, s in entry.items()} for m, entry in shapes.items()}
+    tx, params = build(card), tree(0)
+    expected = step(tx, *step(tx, params, tx.init(params)))[0]
+    with jax.set_mesh(mesh):
+        placed, goal = jax.device_put((params, TARGET), (shardings, shardings))
+        state = jax.jit(tx.init, out_shardings=om.state_shardings(tx, placed, shardings))(placed)
+
+        @jax.jit
+        def sharded(params, state):
+            grads = jax.tree.map(lambda a, b: a - b, params, goal)
+            updates, state = tx.update(grads, state, params, value=loss(params, goal))
+            return optax.apply_updates(params, updates), state
+
+        for _ in range(2):
+            placed, state = sharded(placed, state)
+    assert_close(jax.device_get(placed), jax.device_get(expected), atol=1e-5)
+
+
+@every_card
+def test_resumes_bit_for_bit(card, tmp_path):
+    import orbax.checkpoint as ocp
+
+    tx, params = build(card), tree(0)
+    there = step(tx, params, tx.init(params))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "step", there)
+        checkpointer.wait_until_finished()
+        back = checkpointer.restore(tmp_path / "step", jax.tree.map(ocp.utils.to_shape_dtype_struct, there))
+    chex.assert_trees_all_equal(step(tx, *there), step(tx, *back))
+
+
+@every_card
+def test_nan_gradient_stays_in_its_matrix(card):
+    params, grads = tree(0), tree(1)
+    broken = {**grads, "stacked": {**grads["stacked"], "kernel": grads["stacked"]["kernel"].at[0, 0, 0].set(jnp.nan)}}
+    tx = build(card)
+    updates, _ = jax.jit(tx.update)(broken, tx.init(params), params)
+    stacked = updates["stacked"]["kernel"]
+    assert jnp.isnan(stacked[0]).any(), "a NaN must be seen"
+    if "couples" in card.chain:  # the rule itself spreads it
+        return
+    assert jnp.isfinite(stacked[1]).all()
+    for path in MATRICES:
+        module, name = path.split("/")
+        assert module == "stacked" or jnp.isfinite(updates[module][name]).all(), path
+
+
+@every_card
+def test_zero_gradient_gives_finite_updates(card):
+    params = tree(0)
+    tx = build(card)
+    updates, _ = jax.jit(tx.update)(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    chex.assert_tree_all_finite(updates)
+
+
+@every_card
+def test_card_is_complete(card):
+    assert card.paper
+    assert card.state
+    assert card.chain
+    assert card.make.__doc__
+    assert getattr(om, card.name) is card.make
+    assert card.name in om.__all__
