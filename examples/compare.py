@@ -73,7 +73,9 @@ class Bench:
                 out.write(json.dumps(entry) + "\n")
             self.done[name] = entry
             shown = {k: key[k] for k in ("optimizer", *AXES, "steps", "seed")}
-            self.console.print(" ".join(f"{k}={v}" for k, v in shown.items()), f"-> {entry['loss']:.4f}", highlight=False)
+            self.console.print(
+                " ".join(f"{k}={v}" for k, v in shown.items()), f"-> {entry['loss']:.4f}", highlight=False
+            )
         return self.done[name]
 
     def _train(self, recipe: training.Recipe, seed: int, curve: bool) -> dict:
@@ -135,8 +137,8 @@ def summary(recipe: training.Recipe, tried: int, runs: list[dict]) -> dict:
 
 def table(rows: dict[str, dict]) -> str:
     """Draw the record as a Markdown table, and the ratio that matters."""
-    head = "| optimizer | steps | validation loss (mean ± sd) | each seed | learning rate | warmup | decay | beta2 | tried | ms/step |"
-    lines = [head, "|" + "---|" * 10]
+    head = "optimizer|steps|validation loss (mean ± sd)|each seed|learning rate|warmup|decay|beta2|tried|ms/step"
+    lines = ["| " + head.replace("|", " | ") + " |", "|" + "---|" * 10]
     for name, row in rows.items():
         r, each = row["recipe"], ", ".join(f"{x:.4f}" for x in row["losses"])
         lines.append(
@@ -149,7 +151,10 @@ def table(rows: dict[str, dict]) -> str:
             if name != "adamw":
                 share, gap = row["recipe"]["steps"] / base["recipe"]["steps"], row["mean"] - base["mean"]
                 verdict = "reaches" if gap <= 0 else "does not reach"
-                lines += ["", f"{name} {verdict} AdamW's final loss in {share:.2f} of its steps (difference {gap:+.4f})."]
+                lines += [
+                    "",
+                    f"{name} {verdict} AdamW's final loss in {share:.2f} of its steps (difference {gap:+.4f}).",
+                ]
     return "\n".join(lines) + "\n"
 
 

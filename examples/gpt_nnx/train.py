@@ -1,8 +1,8 @@
 """Train a GPT on Shakespeare with any optimizer of optax_muon.
 
-    python examples/gpt_nnx/train.py
-    python examples/gpt_nnx/train.py --optimizer adamw --steps 400 --out runs/adamw
-    python examples/gpt_nnx/train.py --resume
+python examples/gpt_nnx/train.py
+python examples/gpt_nnx/train.py --optimizer adamw --steps 400 --out runs/adamw
+python examples/gpt_nnx/train.py --resume
 """
 
 import argparse
@@ -70,7 +70,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _recipe(args: argparse.Namespace) -> training.Recipe:
-    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(training.Recipe) if field.name != "beta2"}
+    fields = {
+        field.name: getattr(args, field.name) for field in dataclasses.fields(training.Recipe) if field.name != "beta2"
+    }
     return training.Recipe(**fields)
 
 
@@ -145,7 +147,9 @@ def plot(history: History, path: pathlib.Path, args: argparse.Namespace) -> None
     axes.plot(np.arange(1, len(history.train) + 1), history.train, lw=0.8, alpha=0.6, label="training, each batch")
     seen = np.flatnonzero(~np.isnan(history.valid))
     axes.plot(seen, history.valid[seen], "o-", label="validation")
-    axes.set(xlabel="step", ylabel="loss, nats per token", title=f"{args.optimizer}, {args.layers} layers of {args.width}")
+    axes.set(
+        xlabel="step", ylabel="loss, nats per token", title=f"{args.optimizer}, {args.layers} layers of {args.width}"
+    )
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

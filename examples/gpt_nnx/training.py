@@ -63,7 +63,9 @@ class Recipe:
         tx = card.make(self.schedule(rate), **options)
         if card.kind == "roles":
             return tx
-        return om.for_matrices(tx, otherwise=optax.adamw(self.schedule(self.other_rate), b2=self.beta2, weight_decay=0.0))
+        return om.for_matrices(
+            tx, otherwise=optax.adamw(self.schedule(self.other_rate), b2=self.beta2, weight_decay=0.0)
+        )
 
 
 def _kernels(params) -> dict:

@@ -104,7 +104,9 @@ def _by_rule(path: str, shape: Shape, shapes: Mapping[str, Shape], rules: Rules)
         if isinstance(target, Leaf):
             return Finding(target, reason)
         if target not in get_args(Role):
-            raise ValueError(f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf")
+            raise ValueError(
+                f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf"
+            )
         if target == "hidden":
             found = _by_name(path, shape, shapes)
             if found.leaf.role == "hidden":

@@ -39,7 +39,9 @@ def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> Py
     """
     found = findings(params, leaves, rules)
     if found and not any(entry.leaf.role == "hidden" for entry in found.values()):
-        raise ValueError(f"no hidden matrix among {len(found)} parameters ({next(iter(found))}, ...): nothing for Muon to do")
+        raise ValueError(
+            f"no hidden matrix among {len(found)} parameters ({next(iter(found))}, ...): nothing for Muon to do"
+        )
     return map_by_path(lambda path, x, entry: entry.leaf.role, params, found)
 
 
@@ -88,14 +90,14 @@ def for_matrices(
     says_axes = leaves is not None or any(isinstance(target, Leaf) for _, target in rules)
     if built and says_axes:
         raise ValueError(
-            "for_matrices: axes are given (leaves, or a rule with a Leaf) but the optimizer is already built and cannot "
-            "hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
+            "for_matrices: axes are given (leaves, or a rule with a Leaf) but the optimizer is already built and "
+            "cannot hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
         )
     if isinstance(tx_or_make, optax.GradientTransformation):
         tx = tx_or_make
     else:
         tx = tx_or_make(leaves=functools.partial(resolve, leaves=leaves, rules=rules))
-    groups = {"hidden": tx, "other": otherwise, "frozen": optax.set_to_zero()}
+    groups: dict[Any, optax.GradientTransformation] = {"hidden": tx, "other": otherwise, "frozen": optax.set_to_zero()}
 
     def group(params: PyTree) -> PyTree[str]:
         def name(role: str) -> str:
@@ -117,7 +119,9 @@ def dimension_numbers(leaves: PyTree[Leaf]) -> PyTree:
         if leaf.role != "hidden":
             return None
         if leaf.split is not None:
-            raise ValueError(f"{path}: optax.contrib.muon has no split {leaf.split.sizes}; separate the parameter instead")
+            raise ValueError(
+                f"{path}: optax.contrib.muon has no split {leaf.split.sizes}; separate the parameter instead"
+            )
         return optax.contrib.MuonDimensionNumbers(leaf.reduction, leaf.output)
 
     return map_by_path(convert, leaves)

@@ -24,7 +24,7 @@ class Split:
     side: Literal["output", "reduction"] = "output"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Leaf:
     """Role and axes of one parameter.
 
@@ -45,24 +45,30 @@ class Leaf:
     """
 
     role: Role
-    reduction: tuple[int, ...] = ()
-    output: tuple[int, ...] = ()
-    split: Split | None = None
-    spec: Any = None
+    reduction: tuple[int, ...]
+    output: tuple[int, ...]
+    split: Split | None
+    spec: Any
 
-    def __post_init__(self):
-        """Bring ints to tuples and sizes to a `Split`; refuse roles and axes that cannot be."""
-        if self.role not in get_args(Role):
-            raise ValueError(f"Leaf: role must be one of {', '.join(get_args(Role))}, not {self.role!r}")
-        for name in ("reduction", "output"):
-            axes = getattr(self, name)
-            object.__setattr__(self, name, (axes,) if isinstance(axes, int) else tuple(axes))
-        if set(self.reduction) & set(self.output):
-            raise ValueError(f"Leaf: an axis stands in reduction {self.reduction} and in output {self.output}")
-        if self.role == "hidden" and not (self.reduction and self.output):
+    def __init__(
+        self,
+        role: Role,
+        reduction: int | Sequence[int] = (),
+        output: int | Sequence[int] = (),
+        split: Split | Sequence[int] | None = None,
+        spec: Any = None,
+    ):
+        if role not in get_args(Role):
+            raise ValueError(f"Leaf: role must be one of {', '.join(get_args(Role))}, not {role!r}")
+        sides = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (reduction, output)]
+        if set(sides[0]) & set(sides[1]):
+            raise ValueError(f"Leaf: an axis stands in reduction {sides[0]} and in output {sides[1]}")
+        if role == "hidden" and not all(sides):
             raise ValueError("Leaf: a hidden matrix needs reduction and output axes, e.g. Leaf('hidden', 0, 1)")
-        if self.split is not None and not isinstance(self.split, Split):
-            object.__setattr__(self, "split", Split(tuple(self.split)))
+        cut = split if split is None or isinstance(split, Split) else Split(tuple(split))
+        fields = {"role": role, "reduction": sides[0], "output": sides[1], "split": cut, "spec": spec}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
     def batch(self, ndim: int) -> tuple[int, ...]:
         """Axes of a parameter of rank ``ndim`` that number its matrices."""
@@ -82,7 +88,9 @@ class Leaf:
             side = self.output if self.split.side == "output" else self.reduction
             length = math.prod(shape[axis] for axis in side)
             if sum(self.split.sizes) != length:
-                raise ValueError(f"{path}: split sizes {self.split.sizes} do not add up to its {self.split.side} {length}")
+                raise ValueError(
+                    f"{path}: split sizes {self.split.sizes} do not add up to its {self.split.side} {length}"
+                )
 
 
 def matrix_shapes(shape: Sequence[int], leaf: Leaf) -> tuple[tuple[int, int, int], ...]:

@@ -24,7 +24,7 @@ class LiftState(NamedTuple):
         carries: path -> the operation's memory, one entry per stack of the parameter.
     """
 
-    count: Array
+    count: Any
     carries: PyTree
 
 

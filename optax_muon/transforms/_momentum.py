@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 
 def require_fraction(name: str, value: Any) -> None:
@@ -22,13 +22,11 @@ class NesterovEmaState(NamedTuple):
         momentum: the average, shaped like the parameters.
     """
 
-    count: Array | None
+    count: Any
     momentum: PyTree
 
 
-def nesterov_ema(
-    decay: Any, *, debias: bool = False, accumulator_dtype: Any = None
-) -> optax.GradientTransformation:
+def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Average gradients and look one step ahead by interpolation, as the published Muon does.
 
     .. math::

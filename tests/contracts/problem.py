@@ -43,7 +43,9 @@ def nested(flat: dict) -> dict:
 def tree(seed: int, dtype=jnp.float32) -> dict:
     """Random arrays in the shapes of the problem, of size 0.1."""
     rng = np.random.default_rng(seed)
-    return nested({path: jnp.asarray(0.1 * rng.normal(size=shape), dtype) for path, (shape, _) in (MATRICES | OTHERS).items()})
+    return nested(
+        {path: jnp.asarray(0.1 * rng.normal(size=shape), dtype) for path, (shape, _) in (MATRICES | OTHERS).items()}
+    )
 
 
 def loss(params: dict, target: dict) -> jax.Array:

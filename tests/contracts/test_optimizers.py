@@ -124,7 +124,9 @@ def test_frozen_leaves_do_not_move(card):
 def test_runs_one_by_one_as_in_buckets(card):
     params = tree(0)
     bucketed, alone = build(card), build(card, placement=Probe(max_bytes=0))
-    assert_close(step(bucketed, params, bucketed.init(params))[0], step(alone, params, alone.init(params))[0], atol=2e-6)
+    assert_close(
+        step(bucketed, params, bucketed.init(params))[0], step(alone, params, alone.init(params))[0], atol=2e-6
+    )
 
 
 @every_card

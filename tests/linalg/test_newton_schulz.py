@@ -126,7 +126,11 @@ def test_any_odd_degree_and_traced_coefficients(degree):
 @pytest.mark.parametrize("table", TABLES, ids=[t.name for t in TABLES])
 def test_published_image_of_the_interval(table):
     # performance.md A3, to its three decimals: image of [1e-2, 1] in float64.
-    published = {"JORDAN_2024": (0.682, 1.134), "YOU_2025": (0.978, 1.032), "POLAR_EXPRESS_NANOGPT_2025": (0.859, 1.141)}
+    published = {
+        "JORDAN_2024": (0.682, 1.134),
+        "YOU_2025": (0.978, 1.032),
+        "POLAR_EXPRESS_NANOGPT_2025": (0.859, 1.141),
+    }
     if table.name in published:
         assert table.image(1e-2) == pytest.approx(published[table.name], abs=1e-3)
     else:

@@ -42,7 +42,9 @@ def problem(dtype, seed=0, cases=CASES):
     """Give starting weights, and gradients of every step, by case."""
     rng = np.random.default_rng(seed)
     weights = {name: rng.normal(size=case.shape).astype(dtype) for name, case in cases.items()}
-    gradients = [{name: rng.normal(size=case.shape).astype(dtype) for name, case in cases.items()} for _ in range(STEPS)]
+    gradients = [
+        {name: rng.normal(size=case.shape).astype(dtype) for name, case in cases.items()} for _ in range(STEPS)
+    ]
     return weights, gradients
 
 

@@ -1,6 +1,6 @@
 """Muon, from its published rule (arXiv 2505.23737, algorithm 3, with Jordan's Nesterov step and shape factor). EXACT.
 
-    M <- mu M + (1 - mu) G;  U = mu M + (1 - mu) G;  W <- W - eta (sqrt(max(1, out/in)) orth(U) + lambda W)
+M <- mu M + (1 - mu) G;  U = mu M + (1 - mu) G;  W <- W - eta (sqrt(max(1, out/in)) orth(U) + lambda W)
 """
 
 import numpy as np

@@ -1,0 +1,157 @@
+"""Partitions: what goes where, under every way to hold parameters."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import optax_muon as om
+from tests.contracts.problem import MATRICES, OTHERS, RULES, Probe, nested, tree
+
+LEAVES = nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()})
+
+
+def test_labels_are_roles():
+    roles = om.label(tree(0), rules=RULES)
+    assert roles["stacked"] == {"kernel": "hidden", "bias": "vector"}
+    assert roles["embed"]["embedding"] == "embedding"
+    assert roles["lm_head"]["kernel"] == "head"
+    assert om.labels(LEAVES)(tree(0)) == roles
+
+
+def test_every_role_its_own_optimizer():
+    make = functools.partial(om.muon, 0.02, leaves=LEAVES)
+    groups = {"hidden": make(), "embedding": optax.sgd(1.0), "head": optax.sgd(10.0), "vector": optax.set_to_zero()}
+    tx = optax.multi_transform(groups, om.labels(LEAVES))
+    params = tree(0)
+    updates, _ = tx.update(params, tx.init(params), params)
+    np.testing.assert_allclose(updates["lm_head"]["kernel"], -10 * params["lm_head"]["kernel"], rtol=1e-6)
+    assert (updates["square"]["bias"] == 0).all()
+    assert jnp.linalg.norm(updates["square"]["kernel"], 2) < 0.03
+
+
+def test_for_matrices_sends_matrices_one_way_and_the_rest_another():
+    probe = Probe()
+    tx = om.for_matrices(functools.partial(om.muon, 0.02, placement=probe), optax.sgd(1.0), rules=RULES)
+    params = tree(0)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert probe.seen == 10
+    for path in OTHERS:
+        module, name = path.split("/")
+        np.testing.assert_array_equal(updates[module][name], -params[module][name])
+
+
+def test_for_matrices_freezes():
+    rules = [("square/*", "frozen"), *RULES]
+    tx = om.for_matrices(functools.partial(om.muon, 0.02), optax.sgd(1.0), rules=rules)
+    params = tree(0)
+    updates, state = tx.update(params, tx.init(params), params)
+    assert all((x == 0).all() for x in updates["square"].values())
+    assert not any("square" in str(path) for path, _ in jax.tree_util.tree_flatten_with_path(state)[0])
+
+
+def test_leaves_are_said_once():
+    given = om.for_matrices(functools.partial(om.muon, 0.02), optax.sgd(1.0), leaves=LEAVES)
+    ruled = om.for_matrices(functools.partial(om.muon, 0.02), optax.sgd(1.0), rules=RULES)
+    params = tree(0)
+    a, b = (tx.update(params, tx.init(params), params)[0] for tx in (given, ruled))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("options", [{"leaves": LEAVES}, {"rules": RULES}])
+def test_axes_with_a_built_optimizer_are_an_error(options):
+    with pytest.raises(ValueError, match="functools.partial"):
+        om.for_matrices(om.muon(0.02), optax.sgd(1.0), **options)
+
+
+def test_model_without_matrices_is_an_error_and_an_empty_tree_is_not():
+    tx = om.for_matrices(om.muon(0.02), optax.sgd(1.0))
+    with pytest.raises(ValueError, match="no hidden matrix among 1 parameters"):
+        tx.init({"bias": jnp.ones(3)})
+    with pytest.raises(ValueError, match="no hidden matrix"):
+        om.describe({"bias": jnp.ones(3)})
+    tx.init({})
+
+
+def test_missing_leaf_is_named():
+    with pytest.raises(om.UnknownLeafError, match="square/kernel"):
+        om.label(tree(0), {"square": {"bias": om.Leaf("vector")}})
+
+
+def test_describe_tells_path_axes_reason_and_guesses():
+    text = str(
+        om.describe(
+            {"Dense_0": {"kernel": jnp.ones((4, 8)), "bias": jnp.ones(8)}, "lm_head": {"kernel": jnp.ones((4, 9))}}
+        )
+    )
+    row = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in text.splitlines()
+        if "│" in line
+    }
+    assert row["Dense_0/kernel"] == ["4x8", "hidden", "0", "1", "-", "rank 2, named 'kernel' (assumed)"]
+    assert row["Dense_0/bias"][1] == "vector"
+    assert row["lm_head/kernel"][1] == "head"
+    assert "1 of 3 parameters are hidden matrices; 1 assumed" in text
+
+
+def test_describe_shows_split_and_batch_axes():
+    rows = {row[0]: row for row in om.describe(tree(0), rules=RULES).rows}
+    assert rows["stacked/kernel"][2:6] == ("hidden", "1", "2", "0")
+    assert "split (6, 6, 6) of output" in rows["fused/kernel"][-1]
+
+
+def test_dimension_numbers():
+    numbers = om.dimension_numbers({"a": om.Leaf("hidden", 1, 2), "b": om.Leaf("vector")})
+    assert numbers["a"] == optax.contrib.MuonDimensionNumbers((1,), (2,))
+    assert numbers["b"] is None
+    with pytest.raises(ValueError, match="a: .*split"):
+        om.dimension_numbers({"a": om.Leaf("hidden", 0, 1, (2, 2))})
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        self.embed = nnx.Embed(5, 4, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(2, 4, decode=False, rngs=rngs)
+        self.up = nnx.Linear(4, 8, rngs=rngs)
+
+    def __call__(self, ids):
+        return self.up(self.attention(self.embed(ids)))
+
+
+def test_nnx_optimizer_labels_alike_at_init_and_update():
+    probe = Probe()
+    model = Model(nnx.Rngs(0))
+    tx = om.for_matrices(om.muon(0.02, placement=probe), otherwise=optax.adam(1e-2))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    before = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    before = jax.tree.map(jnp.copy, before)
+
+    @nnx.jit
+    def step(model, optimizer):
+        grads = nnx.grad(lambda model: jnp.mean(model(jnp.arange(3)[None]) ** 2))(model)
+        optimizer.update(model, grads)
+
+    step(model, optimizer)
+    assert probe.seen == 5
+    moved = jax.tree.map(lambda a, b: a - b, nnx.to_pure_dict(nnx.state(model, nnx.Param)), before)
+    size = jnp.linalg.norm(moved["up"]["kernel"], 2) / (0.02 * 2**0.5)
+    assert 0.8 < size < 1.2, "the update of up has spectral norm 0.02 sqrt(out/in)"
+
+
+def test_extra_arguments_pass_the_partition():
+    seen = {}
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen["value"] = value
+        return updates, state
+
+    spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    tx = om.for_matrices(optax.chain(spy, om.muon(0.02)), optax.sgd(1.0))
+    params = {"up": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    tx.update(params, tx.init(params), params, value=3.0)
+    assert seen == {"value": 3.0}

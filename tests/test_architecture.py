@@ -1,0 +1,70 @@
+"""The house rules that a machine can check."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import optax_muon as om
+
+ROOT = pathlib.Path(om.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+LAYERS = {"linalg": 0, "norms": 1, "shapes": 1, "matrices": 1, "transforms": 2, "diagnostics": 3, "optimizers": 3}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    here = path.relative_to(ROOT).with_suffix("").parts[0]
+    for module, names in imports(path):
+        assert not module.startswith("optax._src"), module
+        parts = module.split(".")
+        if parts[0] != "optax_muon" or here not in LAYERS:
+            continue
+        for target in parts[1:2] or names:
+            assert LAYERS.get(target, -1) <= LAYERS[here], f"{path.name} imports {module} {names}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    if path.name != "_coefficients.py" and "tables" not in path.name and path.name != "__init__.py":
+        assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and path.parent.name != "optimizers":
+            body = node.end_lineno - node.lineno - (len((ast.get_docstring(node) or "").splitlines()))
+            assert body <= 50, f"{node.name} has {body} lines"
+    assert path.name not in ("utils.py", "common.py")
+
+
+def test_only_the_lift_and_matrices_know_stacks():
+    for path in FILES:
+        if path.parent.name in ("optimizers",):
+            assert "as_matrices" not in path.read_text(), path
+
+
+def test_importing_and_constructing_run_no_jax_operation():
+    code = (
+        "import jax, optax, optax_muon as om\n"
+        "tx = om.for_matrices(om.muon(0.02), otherwise=optax.sgd(1.0))\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends, 'a backend was started'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_has_a_docstring():
+    for module in (om, om.linalg, om.transforms, om.shapes):
+        for name in dir(module):
+            value = getattr(module, name)
+            if not name.startswith("_") and (isinstance(value, type) or callable(value)):
+                assert value.__doc__, f"{module.__name__}.{name}"
