@@ -2,7 +2,8 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -22,12 +23,14 @@ class Work(NamedTuple):
         leaf: its axes.
         carries: the operation's memory, one pytree per stack of `as_matrices`; leading axis: matrices.
         keys: random keys, one array per stack, or None.
+        others: further arrays of the parameter's shape, by the name under which the operation takes their matrices.
     """
 
     array: Array
     leaf: Leaf
     carries: tuple[PyTree, ...] = ()
     keys: tuple[Array, ...] | None = None
+    others: Mapping[str, Array] = MappingProxyType({})
 
 
 class Done(NamedTuple):
@@ -63,39 +66,58 @@ class OnTheSpot(Placement):
         stacks = [as_matrices(work.array, work.leaf) for work in works]
         owners = [(w, i) for w, cut in enumerate(stacks) for i in range(len(cut))]
         flat = [stack for cut in stacks for stack in cut]
+        beside = [_others(work, i) for work, cut in zip(works, stacks, strict=True) for i in range(len(cut))]
         sizes = [Stack((x.shape[0], x.shape[1], x.shape[2]), x.dtype) for x in flat]
         results: dict[tuple[int, int], tuple[Array, PyTree, Info]] = {}
         for run in runs(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=self.max_bytes):
             members = [owners[member.index] for member in run]
             carries = [works[w].carries[i] if works[w].carries else () for w, i in members]
             keys = [works[w].keys[i] for w, i in members if works[w].keys is not None]
-            done = _run_together(op, [flat[member.index] for member in run], run, carries, keys)
+            others = [beside[member.index] for member in run]
+            done = _run_together(op, [flat[member.index] for member in run], run, carries, keys, others)
             results.update(zip(members, done, strict=True))
         return [_collect(work, [results[w, i] for i in range(len(stacks[w]))]) for w, work in enumerate(works)]
 
 
 def map_stack(
-    op: SpectralMap | MatrixOp, stack: Array, carry: PyTree = (), keys: Array | None = None
+    op: SpectralMap | MatrixOp,
+    stack: Array,
+    carry: PyTree = (),
+    keys: Array | None = None,
+    others: Mapping[str, Array] | None = None,
 ) -> tuple[Array, PyTree, Info]:
     """Apply an operation to a stack (count, m, n) by looping over its matrices; a stack of one is not looped."""
 
-    def one(x: Array, carry: PyTree, key: Array | None) -> tuple[Array, PyTree, Info]:
+    def one(x: Array, carry: PyTree, key: Array | None, others: dict[str, Array]) -> tuple[Array, PyTree, Info]:
         if isinstance(op, SpectralMap):
             return op.apply(x), (), Info()
-        return op.apply(x, carry, key=key)
+        return op.apply(x, carry, key=key, **others)
 
+    given = (stack, carry, keys, dict(others or {}))
     if stack.shape[0] == 1:
-        first = jax.tree.map(lambda a: a[0], (stack, carry, keys))
-        return jax.tree.map(lambda a: a[None], one(*first))
-    return jax.lax.map(lambda args: one(*args), (stack, carry, keys))
+        return jax.tree.map(lambda a: a[None], one(*jax.tree.map(lambda a: a[0], given)))
+    return jax.lax.map(lambda args: one(*args), given)
+
+
+def _others(work: Work, index: int) -> dict[str, Array]:
+    """Matrices of the further arrays in stack ``index`` of a parameter."""
+    return {name: as_matrices(x, work.leaf)[index] for name, x in work.others.items()}
 
 
 def _run_together(
-    op: SpectralMap | MatrixOp, stacks: Sequence[Array], run: Sequence[Member], carries: Sequence[PyTree], keys: list
+    op: SpectralMap | MatrixOp,
+    stacks: Sequence[Array],
+    run: Sequence[Member],
+    carries: Sequence[PyTree],
+    keys: list,
+    others: Sequence[Mapping[str, Array]],
 ) -> list[tuple[Array, PyTree, Info]]:
-    turned = [x.mT if member.transposed else x for x, member in zip(stacks, run, strict=True)]
-    joined = _join(turned)
-    y, carry, info = map_stack(op, joined, _join(carries), _join(keys) if keys else None)
+    turned = [
+        jax.tree.map(lambda a: a.mT, given) if member.transposed else given
+        for given, member in zip(zip(stacks, others, strict=True), run, strict=True)
+    ]
+    joined, beside = _join(turned)
+    y, carry, info = map_stack(op, joined, _join(carries), _join(keys) if keys else None, beside)
     parts, start = [], 0
     for stack, member in zip(stacks, run, strict=True):
         stop = start + stack.shape[0]

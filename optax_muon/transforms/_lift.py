@@ -60,12 +60,22 @@ class Lift:
         }
         return LiftState(jnp.zeros([], jnp.int32), carries if arrays else params)
 
-    def apply(self, updates: PyTree, state: Any) -> tuple[PyTree, Any, dict[str, Done]]:
-        """Map every update; also give, by path, what the operation learned (`Done.infos`)."""
+    def apply(self, updates: PyTree, state: Any, **others: PyTree) -> tuple[PyTree, Any, dict[str, Done]]:
+        """Map every update; also give, by path, what the operation learned (`Done.infos`).
+
+        ``others`` are trees like ``updates``, whose matrices the operation takes by these names beside its own.
+        """
         table, arrays = self.resolve(updates), by_path(updates)
+        beside = {name: by_path(tree) for name, tree in others.items()}
         carries = state.carries if isinstance(state, LiftState) else {}
         works = [
-            Work(arrays[path], leaf, carries.get(path, ()) if table else (), self._keys(path, arrays[path], leaf, state))
+            Work(
+                arrays[path],
+                leaf,
+                carries.get(path, ()) if table else (),
+                self._keys(path, arrays[path], leaf, state),
+                {name: tree[path] for name, tree in beside.items()},
+            )
             for path, leaf in table.items()
         ]
         placement = OnTheSpot() if self.placement is None else self.placement
@@ -85,8 +95,8 @@ class Lift:
         for path, leaf in table.items():
             if leaf.role not in self.roles:
                 raise ValueError(
-                    f"{path}: a {leaf.role} reached an optimizer for {' and '.join(self.roles)} matrices; split the tree with "
-                    "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
+                    f"{path}: a {leaf.role} reached an optimizer for {' and '.join(self.roles)} matrices; split the "
+                    "tree with om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
                 )
         return table
 
