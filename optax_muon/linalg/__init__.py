@@ -8,6 +8,7 @@ from optax_muon.linalg._coefficients import POLAR_EXPRESS_NANOGPT_2025 as POLAR_
 from optax_muon.linalg._coefficients import POLAR_EXPRESS_PAPER_2025 as POLAR_EXPRESS_PAPER_2025
 from optax_muon.linalg._coefficients import YOU_2025 as YOU_2025
 from optax_muon.linalg._coefficients import Coefficients as Coefficients
+from optax_muon.linalg._compose import Composed as Composed
 from optax_muon.linalg._exact import SVDPolar as SVDPolar
 from optax_muon.linalg._map import Info as Info
 from optax_muon.linalg._map import MatrixOp as MatrixOp

@@ -1,0 +1,78 @@
+"""Several maps as one, so that a chain of them pays one exchange between devices."""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Array, Float, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._map import Info, MatrixOp, SpectralMap
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Composed(MatrixOp):
+    """Apply maps and operations one after another, the first one first.
+
+    Between them the matrix stays in float32 or wider, so low-precision input is rounded once, at the end. Nothing is
+    returned of a member's dual value, which belongs to its own input.
+
+    Args:
+        *ops: maps and operations; at most one of them may need random keys.
+
+    State: that of the members.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> op = om.linalg.Composed(om.linalg.SVDPolar(), om.linalg.SVDPolar())
+        >>> y, _, _ = op.apply(2 * jnp.eye(2), op.init((2, 2), jnp.float32))
+        >>> y.diagonal().tolist()
+        [1.0, 1.0]
+    """
+
+    ops: tuple[SpectralMap | MatrixOp, ...]
+
+    def __init__(self, *ops: SpectralMap | MatrixOp):
+        """Refuse an empty composition, and two members that would draw the same random numbers."""
+        if not ops:
+            raise ValueError("Composed: ops must hold at least one map")
+        if sum(_needs_key(op) for op in ops) > 1:
+            raise ValueError(f"Composed: at most one of ops may need random keys, not {ops}")
+        object.__setattr__(self, "ops", ops)
+
+    @property
+    def commutes_with_transpose(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every member does."""
+        return all(op.commutes_with_transpose for op in self.ops)
+
+    @property
+    def commutes_with_padding(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every member does."""
+        return all(op.commutes_with_padding for op in self.ops)
+
+    @property
+    def needs_key(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether a member does."""
+        return any(_needs_key(op) for op in self.ops)
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
+        """Make the memory of every member."""
+        wide = accumulator_dtype(dtype)
+        return tuple(op.init(shape, wide) if isinstance(op, MatrixOp) else () for op in self.ops)
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
+        """Map by every member in turn; the result has the dtype of ``x``."""
+        require_inexact(x, "Composed")
+        y, after = x.astype(accumulator_dtype(x.dtype)), []
+        for op, memory in zip(self.ops, carry, strict=True):
+            if isinstance(op, SpectralMap):
+                y = op.apply(y)
+            else:
+                y, memory, _ = op.apply(y, memory, key=key if op.needs_key else None, **per_matrix)
+            after.append(memory)
+        return y.astype(x.dtype), tuple(after), Info()
+
+
+def _needs_key(op: SpectralMap | MatrixOp) -> bool:
+    return isinstance(op, MatrixOp) and op.needs_key
