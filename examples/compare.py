@@ -35,7 +35,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 AXES = {
-    "learning_rate": {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "": (0.005, 0.01, 0.02, 0.04, 0.08)},
+    "learning_rate": {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "": (0.01, 0.02, 0.04, 0.08, 0.16)},
     "warmup": {"": (0.05, 0.10)},
     "weight_decay": {"": (0.0, 0.1)},
     "beta2": {"": (0.95, 0.99)},
@@ -197,7 +197,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="(%(default)s)")
     parser.add_argument("--search", choices=["axes", "product"], default="axes", help="of the grid (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a tiny model and one step of each, to see it work")
+    parser.add_argument("--quick", action="store_true", help="a tiny model, two steps, two rates: to see it work")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/compare"), help="(%(default)s)")
     args = parser.parse_args(argv)
     pairs = [entry.partition(":") for entry in args.optimizers]
@@ -215,6 +215,8 @@ def main(argv: list[str] | None = None) -> None:
     config = GPTConfig(len(corpus.symbols), *((16, 1, 16, 2) if args.quick else ()))
     if args.quick:
         args.horizons, args.batch = dict.fromkeys(args.horizons, 2), 2
+        for name, values in AXES.items():
+            AXES[name] = {optimizer: value[: 1 + (name == "learning_rate")] for optimizer, value in values.items()}
     console = Console(stderr=True)
     bench = Bench(corpus, config, args.batch, args.out / "runs.jsonl", console)
     rows = {}

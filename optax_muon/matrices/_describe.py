@@ -47,7 +47,7 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) ->
     Read it once before a long run: half the bugs in this field are a wrong axis or a head trained as a hidden matrix.
 
     Args:
-        params: arrays or `jax.ShapeDtypeStruct`s.
+        params: arrays or `jax.ShapeDtypeStruct` objects.
         leaves: as for `for_matrices`.
         rules: as for `for_matrices`.
 

@@ -70,7 +70,7 @@ def leaves(params: PyTree, rules: Rules = ()) -> PyTree[Leaf]:
     """Tell the role and axes of every parameter of a plain tree (dicts, `nnx.State`, Linen params).
 
     Args:
-        params: arrays or `jax.ShapeDtypeStruct`s.
+        params: arrays or `jax.ShapeDtypeStruct` objects.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins. A glob
             matches a whole path or its tail; ``*`` crosses slashes.
 

@@ -69,7 +69,7 @@ def for_matrices(
 
     Args:
         tx_or_make: a built transformation, or a callable that builds one from ``leaves=...`` (a named optimizer or a
-            `functools.partial` of it); the callable is needed when ``leaves`` or a rule says axes.
+            `functools.partial` of it); the callable is needed when ``leaves`` or a rule names a matrix.
         otherwise: for embeddings, heads, routers, biases and norms.
         leaves: a tree of `Leaf`, or a callable that makes it from the parameters; default: names and ranks.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins.
@@ -87,10 +87,10 @@ def for_matrices(
         >>> tx = om.for_matrices(functools.partial(om.muon, 0.02), optax.adamw(3e-4), rules=scanned)
     """
     built = isinstance(tx_or_make, optax.GradientTransformation)
-    says_axes = leaves is not None or any(isinstance(target, Leaf) for _, target in rules)
+    says_axes = leaves is not None or any(isinstance(target, Leaf) or target == "hidden" for _, target in rules)
     if built and says_axes:
         raise ValueError(
-            "for_matrices: axes are given (leaves, or a rule with a Leaf) but the optimizer is already built and "
+            "for_matrices: axes are given (leaves, or a rule that makes a matrix) but the optimizer is already built and "
             "cannot hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
         )
     if isinstance(tx_or_make, optax.GradientTransformation):

@@ -17,7 +17,7 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
 
     Args:
         tx: the optimizer.
-        params: arrays or `jax.ShapeDtypeStruct`s.
+        params: arrays or `jax.ShapeDtypeStruct` objects.
         shardings: a tree like ``params`` of `jax.sharding.NamedSharding`.
 
     Raises:

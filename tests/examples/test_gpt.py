@@ -1,0 +1,139 @@
+"""The examples as a user runs them: the training script, its resumption, its errors; the comparison; the quickstart."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from flax import nnx
+
+import optax_muon as om
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import gpt_nnx.train
+from gpt_nnx.model import GPT, GPTConfig
+
+TRAIN = [sys.executable, str(ROOT / "examples/gpt_nnx/train.py")]
+TINY = "--layers 1 --width 16 --heads 2 --context 16 --batch 2 --eval-every 4 --steps 12".split()
+FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
+
+
+def environment():
+    """One device, as a user has; the tests' own eight would only slow the scripts."""
+    return {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+
+
+def train(*options, check=True):
+    return subprocess.run([*TRAIN, *TINY, *options], capture_output=True, text=True, env=environment(), check=check)
+
+
+def final(text):
+    match = FINAL.fullmatch(text.strip().splitlines()[-1])
+    assert match, text
+    return match.groups()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, train("--out", str(out)).stdout
+
+
+def test_a_run_leaves_its_last_line_plot_and_checkpoint(whole):
+    out, text = whole
+    assert final(text)[0] == "12"
+    assert "----" in text
+    assert (out / "loss.png").stat().st_size > 5000
+    assert (out / "checkpoints/12").is_dir()
+
+
+def test_killed_and_resumed_ends_as_if_never_killed(whole, tmp_path):
+    process = subprocess.Popen([*TRAIN, *TINY, "--out", str(tmp_path)], stderr=subprocess.DEVNULL, env=environment())
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoints/4").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "loss.png").exists(), "it was not killed half-way"
+    assert final(train("--out", str(tmp_path), "--resume").stdout) == final(whole[1])
+
+
+def test_a_run_is_not_overwritten(whole):
+    again = train("--out", str(whole[0]), check=False)
+    assert again.returncode != 0
+    assert "add --resume to go on" in again.stderr
+
+
+def test_resuming_with_other_settings_says_which(whole):
+    again = train("--out", str(whole[0]), "--resume", "--learning-rate", "0.5", check=False)
+    assert "learning_rate None -> 0.5" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--optimizer nonsense", "unknown optimizer 'nonsense': choose from adamw, muon"),
+        ("--steps many", "argument --steps: invalid int value: 'many'"),
+        ("--steps 0", "argument --steps: must be at least 1, not 0"),
+        ("--learning-rate -1", "learning rate must be positive, not -1.0"),
+        ("--heads 5", "width 16 must be an even multiple of heads 5"),
+    ],
+)
+def test_a_bad_option_gets_one_clear_line(options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        gpt_nnx.train.main([*TINY, *options.split()])
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_byte_pairs_and_adamw(tmp_path):
+    text = train("--tokens", "bpe", "--optimizer", "adamw", "--steps", "2", "--out", str(tmp_path)).stdout
+    assert float(final(text)[2]) > 7  # nats over 4096 symbols
+
+
+def test_comparison_writes_table_plot_and_record_and_goes_on(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/compare.py"), "muon", "--quick", "--seeds", "1", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, env=environment(), capture_output=True)
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert {"date", "commit", "versions", "grid", "results"} <= set(record)
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+    assert (tmp_path / "table.md").read_text().count("| muon |") == 1
+    began, lines = time.monotonic(), len((tmp_path / "runs.jsonl").read_text().splitlines())
+    subprocess.run(command, check=True, env=environment(), capture_output=True)
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == lines
+    assert time.monotonic() - began < 60
+
+
+def test_quickstart():
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "examples/quickstart.py")], capture_output=True, text=True, env=environment(), check=True
+    )
+    losses = [float(x) for x in re.findall(r"loss ([\d.]+)", result.stdout)]
+    assert len(losses) == 10
+    assert losses[-1] < 0.5 * losses[0]
+    assert "hidden" in result.stdout
+
+
+def test_describe_shows_the_gpt_with_its_true_axes():
+    model = nnx.eval_shape(lambda: GPT(GPTConfig(84), nnx.Rngs(0)))
+    description = om.describe(nnx.state(model, nnx.Param))
+    rows = {row[0]: row[2:5] for row in description.rows}
+    for block in range(4):
+        for name in ("query", "key", "value"):
+            assert rows[f"blocks/{block}/attention/{name}/kernel"] == ("hidden", "0", "1,2")
+        assert rows[f"blocks/{block}/attention/out/kernel"] == ("hidden", "0,1", "2")
+        assert rows[f"blocks/{block}/mlp/up/kernel"] == rows[f"blocks/{block}/mlp/down/kernel"] == ("hidden", "0", "1")
+    hidden = [path for path, row in rows.items() if row[0] == "hidden"]
+    assert len(hidden) == 24
+    assert rows["embed/embedding"][0] == "embedding"
+    assert rows["head/kernel"][0] == "head"
+    assert all(row[-1] and "assumed" not in row[-1] for row in description.rows)
