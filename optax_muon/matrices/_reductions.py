@@ -1,0 +1,105 @@
+"""Sums and norms of every matrix of a parameter where it lies, and small memories beside them.
+
+Nothing is transposed or reshaped, so a sharded parameter pays one small reduction and no exchange.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import by_path, map_by_path
+
+Side = Literal["reduction", "output", "both"]
+
+
+def axes_over(leaf: Leaf, over: Side) -> tuple[int, ...]:
+    """Axes of one side of the matrices, or of both."""
+    return {"reduction": leaf.reduction, "output": leaf.output, "both": leaf.reduction + leaf.output}[over]
+
+
+def sum_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
+    """Sum every matrix over a side, in float32 or wider; the result broadcasts against ``x``."""
+    return _reduce(jnp.sum, x.astype(accumulator_dtype(x.dtype)), leaf, over)
+
+
+def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
+    """Euclidean norm of every matrix over a side, in float32 or wider, whatever its scale.
+
+    ``over="reduction"`` measures each output's own vector, ``over="output"`` each input's, ``"both"`` is the Frobenius
+    norm.
+    """
+    size = jnp.abs(x.astype(accumulator_dtype(x.dtype)))
+    largest = _reduce(jnp.max, size, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
+    scaled = size / jnp.where(largest == 0, 1, largest)
+    return largest * jnp.sqrt(_reduce(jnp.sum, jnp.square(scaled), leaf, over))
+
+
+def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.ndarray:
+    """Count the entries that `sum_over` sums, an array that broadcasts against a parameter of ``shape``."""
+    axes = [axis % len(shape) for axis in axes_over(leaf, over)]
+    if not _is_cut(leaf, over):
+        return np.full((1,) * len(shape), math.prod(shape[axis] for axis in axes))
+    side = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]  # pyright: ignore[reportOptionalMemberAccess]
+    others = math.prod(shape[axis] for axis in axes if axis not in side)
+    return sum(mask * (int(mask.sum()) * others) for mask in _pieces(shape, leaf))  # pyright: ignore[reportReturnType]
+
+
+def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tuple[int, ...]:
+    """Shape of what `sum_over` gives for a parameter of ``shape``."""
+    gone = {axis % len(shape) for axis in axes_over(leaf, over)}
+    if _is_cut(leaf, over):
+        gone -= {axis % len(shape) for axis in axes_over(leaf, leaf.split.side)}  # pyright: ignore[reportOptionalMemberAccess]
+    return tuple(1 if axis in gone else length for axis, length in enumerate(shape))
+
+
+def map_with_memory(
+    f: Callable[..., tuple[Array, Any]], updates: PyTree, leaves: Mapping[str, Leaf], memory: PyTree, *others: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where memories are entries of a dictionary by path."""
+    tables = [by_path(tree) for tree in others]
+    done = {
+        path: f(x, leaves[path], memory[path], *(table[path] for table in tables))
+        for path, x in by_path(updates).items()
+    }
+    updates = map_by_path(lambda path, x, result: result[0], updates, done)
+    return updates, {path: result[1] for path, result in done.items()} if done else memory
+
+
+def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[str, Leaf]) -> PyTree:
+    """Make ``{path: f(x, leaf)}``; a tree without arrays comes back as it is, so that masks keep their structure."""
+    arrays = by_path(params)
+    return {path: f(x, leaves[path]) for path, x in arrays.items()} if arrays else params
+
+
+def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
+    axes = axes_over(leaf, over)
+    if not _is_cut(leaf, over):
+        return f(x, axis=axes, keepdims=True)
+    total = jnp.zeros(reduced_shape(x.shape, leaf, over), x.dtype)
+    for mask in _pieces(x.shape, leaf):
+        # A choice and not a product: NaN times zero would carry one matrix's NaN into its neighbour.
+        total = jnp.where(mask, f(jnp.where(mask, x, 0), axis=axes, keepdims=True), total)
+    return total
+
+
+def _is_cut(leaf: Leaf, over: Side) -> bool:
+    return leaf.split is not None and over in (leaf.split.side, "both")
+
+
+def _pieces(shape: tuple[int, ...], leaf: Leaf) -> Iterator[np.ndarray]:
+    """Masks of the matrices that lie side by side, each broadcastable against the parameter."""
+    assert leaf.split is not None
+    axes = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]
+    place = np.arange(math.prod(shape[axis] for axis in axes)).reshape([shape[axis] for axis in axes])
+    place = np.transpose(place, np.argsort(axes))  # the flattened side runs through its axes in the leaf's order
+    place = place.reshape([length if axis in axes else 1 for axis, length in enumerate(shape)])
+    start = 0
+    for size in leaf.split.sizes:
+        yield (place >= start) & (place < start + size)
+        start += size
