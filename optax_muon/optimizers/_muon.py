@@ -67,8 +67,8 @@ def muon(
         >>> params = {"up": {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}}
         >>> tx = om.for_matrices(om.muon(0.02), otherwise=optax.adamw(3e-4))
         >>> updates, state = tx.update(params, tx.init(params), params)
-        >>> float(updates["up"]["kernel"][0, 0].round(3))
-        -0.02
+        >>> round(float(updates["up"]["kernel"][0, 0]), 3)
+        -0.022
     """
     transforms.require_fraction("muon: momentum", momentum)
     average = transforms.nesterov_ema if nesterov else optax.ema

@@ -19,11 +19,12 @@ class NesterovEmaState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar; None without bias correction, which alone needs it.
-        momentum: the average, shaped like the parameters.
+        average: of the gradients, shaped like the parameters. Not called momentum: that is the name of the
+            hyperparameter, and `optax.tree.get` would find both.
     """
 
     count: Any
-    momentum: PyTree
+    average: PyTree
 
 
 def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = None) -> optax.GradientTransformation:
@@ -53,14 +54,14 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         def average(old, new):
             return decay * old + (1 - decay) * new
 
-        momentum = jax.tree.map(average, state.momentum, updates)
+        momentum = jax.tree.map(average, state.average, updates)
         ahead, now, count = momentum, updates, None
         if debias:
             count = optax.safe_increment(state.count)
             ahead = optax.tree.bias_correction(momentum, decay, optax.safe_increment(count))
             now = optax.tree.bias_correction(updates, decay, count)
         looked = jax.tree.map(lambda m, g: average(m, g).astype(g.dtype), ahead, now)
-        momentum = jax.tree.map(lambda new, old: new.astype(old.dtype), momentum, state.momentum)
+        momentum = jax.tree.map(lambda new, old: new.astype(old.dtype), momentum, state.average)
         return looked, NesterovEmaState(count, momentum)
 
     return optax.GradientTransformation(init_fn, update_fn)

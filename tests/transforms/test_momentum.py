@@ -34,7 +34,7 @@ def test_dtypes(debias):
     state = tx.init(params)
     u, after = tx.update(params, state)
     assert u.dtype == jnp.bfloat16
-    assert state.momentum.dtype == after.momentum.dtype == jnp.float32
+    assert state.average.dtype == after.average.dtype == jnp.float32
 
 
 def test_decay_is_checked():
