@@ -1,6 +1,7 @@
 """optax_muon: Muon and its family of matrix optimizers as composable Optax transformations."""
 
 from optax_muon import linalg as linalg
+from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
 from optax_muon._registry import Card as Card
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     # modules
     "linalg",
+    "norms",
     "shapes",
     "transforms",
     # which parameter goes where

@@ -1,0 +1,113 @@
+"""Norms of convolution kernels, whose reduction runs over taps and input channels."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.norms._norm import Norm, require_count
+from optax_muon.norms._scaled import Linear, Rescaled
+from optax_muon.norms._spectral import Spectral
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps(Norm):
+    """The largest norm among the taps of a kernel, each a matrix (in, out) of its own.
+
+    A kernel arrives as (taps * in, out), the taps outermost, as the axes (height, width, in) of Flax flatten.
+
+    Args:
+        norm: of one tap.
+        taps: kernel height times width: 9 for a 3 x 3 kernel. It must divide the reduction, which is checked when a
+            shape is seen.
+    """
+
+    norm: Norm
+    taps: int
+
+    def __post_init__(self):
+        """Refuse a count below one."""
+        require_count(self.taps, "Taps: taps")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a reduction that is no multiple of the taps."""
+        _require_taps(self, self.taps, shape)
+        self.norm.check((*shape[:-2], self.taps, shape[-2] // self.taps, shape[-1]))
+
+    def _value(self, x: Array) -> Array:
+        return jnp.max(self.norm._value(self._cut(x)), axis=-1)
+
+    def _dual(self, x: Array) -> Array:
+        return jnp.sum(self.norm._dual(self._cut(x)), axis=-1)
+
+    def _direction(self, x: Array) -> Array:
+        return self.norm._direction(self._cut(x)).reshape(x.shape)
+
+    def _cut(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-2], self.taps, x.shape[-2] // self.taps, x.shape[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(Rescaled):
+    """The modular norm of a convolution: taps times the largest RMS-to-RMS norm among them.
+
+    Args:
+        taps: kernel height times width.
+        orthogonalizer: the oracle of `Spectral`, on one tap at a time.
+    """
+
+    taps: int
+    orthogonalizer: SpectralMap = NewtonSchulz()
+
+    def __post_init__(self):
+        """Refuse a count below one."""
+        require_count(self.taps, "Conv: taps")
+
+    @property
+    def base(self) -> Norm:
+        """Largest over the taps."""
+        return Taps(Linear(self.orthogonalizer), self.taps)
+
+    def factor(self, reduction: int, output: int) -> float:
+        """One over the taps."""
+        del reduction, output
+        return 1 / self.taps
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralConv(Rescaled):
+    """Scion's norm of a convolution: the spectral norm of the whole kernel as one matrix (taps * in, out).
+
+    The oracle's factor is ``sqrt(out / in) / taps`` with ``in`` the channels of one tap.
+
+    Args:
+        taps: kernel height times width.
+        orthogonalizer: the oracle of `Spectral`.
+    """
+
+    taps: int
+    orthogonalizer: SpectralMap = NewtonSchulz()
+
+    def __post_init__(self):
+        """Refuse a count below one."""
+        require_count(self.taps, "SpectralConv: taps")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a reduction that is no multiple of the taps."""
+        _require_taps(self, self.taps, shape)
+
+    @property
+    def base(self) -> Norm:
+        """Spectral."""
+        return Spectral(self.orthogonalizer)
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Root of fan-out over input channels, over the taps."""
+        return math.sqrt(output * self.taps / reduction) / self.taps
+
+
+def _require_taps(norm: Norm, taps: int, shape: tuple[int, ...]) -> None:
+    if shape[-2] % taps:
+        raise ValueError(f"{type(norm).__name__}: taps = {taps} does not divide the reduction {shape[-2]} of a kernel")

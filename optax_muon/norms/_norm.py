@@ -1,0 +1,92 @@
+"""The contract of a norm on matrices: its value, its dual and its linear minimisation oracle."""
+
+import abc
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+
+
+class Norm(abc.ABC):
+    r"""A norm on matrices (reduction, output), applied to each matrix of a stack.
+
+    .. math::
+        \|x\|_* = \max_{\|y\| \le 1} \langle x, y \rangle, \qquad
+        \operatorname{lmo}(x, \rho) = \arg\max_{\|y\| \le \rho} \langle x, y \rangle
+
+    The oracle returns the *ascent* direction, so :math:`\langle x, \operatorname{lmo}(x, \rho) \rangle = \rho \|x\|_*`
+    and the learning rate alone flips the sign. A norm is an immutable description (a frozen dataclass). Where several
+    maximisers exist each norm says which it takes; zero gives zero, though every point of the ball would do.
+
+    A new norm writes ``_value``, ``_dual`` and ``_direction``: they receive a non-empty stack in float32 or wider.
+
+    Attributes:
+        commutes_with_transpose: ``lmo(x.T) == lmo(x).T``; lets transposed shapes share a bucket.
+        commutes_with_padding: zero rows and columns stay zero and change nothing else.
+    """
+
+    commutes_with_transpose: ClassVar[bool] = False
+    commutes_with_padding: ClassVar[bool] = False
+
+    def value(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
+        """Measure every matrix, in float32 or wider; an empty matrix measures zero, NaN gives NaN."""
+        return self._value(self._wide(x)) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
+
+    def dual(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
+        """Measure every matrix in the dual norm, exactly, whatever approximation the oracle uses."""
+        return self._dual(self._wide(x)) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
+
+    def lmo(
+        self, x: Float[Array, "*batch m n"], radius: float | Float[Array, "*batch"] = 1.0
+    ) -> Float[Array, "*batch m n"]:
+        """Give the point of the ball of ``radius`` (one, or one per matrix) that goes furthest along ``x``.
+
+        The result has the dtype of ``x``.
+        """
+        require_positive(radius, f"{type(self).__name__}.lmo")
+        y = self.direction(x)
+        each = jnp.broadcast_to(jnp.asarray(radius, y.real.dtype), x.shape[:-2])
+        return (each[..., None, None] * y).astype(x.dtype)
+
+    def direction(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Give the oracle's point of the unit ball, left in float32 or wider."""
+        wide = self._wide(x)
+        return self._direction(wide) if x.size else wide
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError if the norm does not exist on matrices of ``shape``; most exist on all."""
+        del shape
+
+    @abc.abstractmethod
+    def _value(self, x: Array) -> Array: ...
+
+    @abc.abstractmethod
+    def _dual(self, x: Array) -> Array: ...
+
+    @abc.abstractmethod
+    def _direction(self, x: Array) -> Array: ...
+
+    def _wide(self, x: Array) -> Array:
+        require_inexact(x, type(self).__name__)
+        self.check(x.shape)
+        return x.astype(accumulator_dtype(x.dtype))
+
+
+def inner(x: Float[Array, "*batch m n"], y: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
+    """Pair two stacks matrix by matrix, ``Re <x, y>``, in float32 or wider."""
+    product = jnp.real(jnp.conj(x.astype(accumulator_dtype(x.dtype))) * y)
+    return jnp.sum(product, axis=(-2, -1))
+
+
+def require_positive(number: object, what: str) -> None:
+    """Refuse a Python number that is not positive and finite; a traced one passes."""
+    if isinstance(number, int | float) and not 0 < number < float("inf"):
+        raise ValueError(f"{what}: radius must be positive and finite, not {number}")
+
+
+def require_count(number: object, what: str) -> None:
+    """Refuse anything but a whole number from one."""
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"{what} must be a whole number >= 1, not {number}")

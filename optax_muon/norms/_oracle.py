@@ -1,0 +1,51 @@
+"""A norm's oracle as an operation that can be lifted to trees."""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Array, Float, PyTree
+
+from optax_muon.linalg import Info, MatrixOp
+from optax_muon.norms._norm import Norm, inner
+from optax_muon.norms._radius import Fixed, Radius
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle(MatrixOp):
+    r"""Step along a norm's oracle by a radius; no memory.
+
+    .. math:: y = \rho(d) \operatorname{lmo}(x, 1), \qquad d = \langle x, \operatorname{lmo}(x, 1) \rangle
+
+    ``Info.dual`` is :math:`\langle x, y \rangle`; d is the dual norm of x as far as the oracle is exact, and costs one
+    product instead of a decomposition.
+
+    Args:
+        norm: the norm.
+        radius: rho, a number or a `Radius`.
+    """
+
+    norm: Norm
+    radius: Any = 1.0
+
+    def __post_init__(self):
+        """Bring a number to a `Radius`, and pass on what the norm commutes with."""
+        if not isinstance(self.radius, Radius):
+            object.__setattr__(self, "radius", Fixed(self.radius))
+        object.__setattr__(self, "commutes_with_transpose", self.norm.commutes_with_transpose)
+        object.__setattr__(self, "commutes_with_padding", self.norm.commutes_with_padding)
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
+        """Check the shape; there is no memory."""
+        del dtype
+        self.norm.check(shape)
+        return ()
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
+        """Step along every matrix."""
+        del key, per_matrix
+        y = self.norm.direction(x)
+        dual = inner(x, y)
+        radius = self.radius.at(dual)
+        return (radius[..., None, None] * y).astype(x.dtype), carry, Info(dual=radius * dual)

@@ -1,0 +1,99 @@
+"""Radii that follow the dual norm: how far a step goes along a norm's oracle."""
+
+import abc
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.norms._norm import require_positive
+
+
+class Radius(abc.ABC):
+    """A radius as a function of the dual norm of what is stepped along, one per matrix."""
+
+    @abc.abstractmethod
+    def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Give the radii of matrices with these dual norms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed(Radius):
+    """The same radius always: normalised steepest descent (Muon, Scion).
+
+    Args:
+        radius: of the ball; a number or a tracer.
+    """
+
+    radius: Any = 1.0
+
+    def __post_init__(self):
+        """Refuse a radius that is not positive."""
+        require_positive(self.radius, "Fixed")
+
+    def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Give the radius."""
+        return jnp.full_like(dual, self.radius)
+
+
+@dataclasses.dataclass(frozen=True)
+class DualPower(Radius):
+    """A power of the dual norm: 1 is steepest descent for a quadratic model (PolarGrad), 0 normalised descent.
+
+    Args:
+        power: of the dual norm.
+    """
+
+    power: Any = 1.0
+
+    def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Give the radii; a zero dual norm has radius zero whatever the power."""
+        zero = dual <= 0  # an approximate oracle may fall a rounding below
+        return jnp.where(zero, 0, jnp.where(zero, 1, dual) ** self.power)
+
+
+@dataclasses.dataclass(frozen=True)
+class Smoothness(Radius):
+    r"""Gluon's adaptive radius under layer-wise (L0, L1) smoothness.
+
+    .. math:: \rho = d / (L_0 + L_1 d) \quad \text{with d the dual norm}
+
+    ``Smoothness(1, 0)`` is ``DualPower(1)`` and ``Smoothness(0, 1)`` is ``Fixed(1)``.
+
+    Args:
+        constant: L0 >= 0, in dual norm per norm.
+        slope: L1 >= 0, one over norm; not both zero.
+    """
+
+    constant: float = 0.0
+    slope: float = 1.0
+
+    def __post_init__(self):
+        """Refuse negative constants and two zeros."""
+        numbers = [x for x in (self.constant, self.slope) if isinstance(x, int | float)]
+        if any(not 0 <= x < float("inf") for x in numbers) or len(numbers) == 2 and not any(numbers):
+            raise ValueError(f"Smoothness: constants must be >= 0 and not both 0, not {self.constant} and {self.slope}")
+
+    def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Give the radii; a zero dual norm has radius zero."""
+        return dual / jnp.where(dual == 0, 1, self.constant + self.slope * dual)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clipped(Radius):
+    """The dual norm, but at most ``limit``: gradient descent near the optimum, normalised far from it (Clipped Scion).
+
+    Args:
+        limit: the largest radius.
+    """
+
+    limit: Any = 1.0
+
+    def __post_init__(self):
+        """Refuse a limit that is not positive."""
+        require_positive(self.limit, "Clipped")
+
+    def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Give the radii."""
+        return jnp.minimum(dual, self.limit)

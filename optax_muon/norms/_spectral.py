@@ -1,0 +1,167 @@
+"""Norms of the singular values: spectral, nuclear, Ky Fan and its dual."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.norms._norm import Norm, require_count
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectral(Norm):
+    """The largest singular value; the dual is the nuclear norm and the oracle orthogonalises (Muon).
+
+    ``value`` and ``dual`` are exact and cost a singular value decomposition; inside an optimizer the transforms use
+    ``<x, lmo(x)>`` instead, one product.
+
+    Args:
+        orthogonalizer: the oracle, a map of `optax_muon.linalg`. An approximate one leaves the ball by as much as its
+            largest image exceeds 1.
+    """
+
+    commutes_with_transpose = True
+    commutes_with_padding = True
+
+    orthogonalizer: SpectralMap = NewtonSchulz()
+
+    def _value(self, x: Array) -> Array:
+        return jnp.max(singular_values(x), axis=-1)
+
+    def _dual(self, x: Array) -> Array:
+        return jnp.sum(singular_values(x), axis=-1)
+
+    def _direction(self, x: Array) -> Array:
+        return self.orthogonalizer.apply(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nuclear(Norm):
+    """The sum of singular values; the dual is the largest, and the oracle is the top singular pair ``u v^T``.
+
+    Where the largest singular value is repeated, the decomposition's first pair is taken.
+    """
+
+    commutes_with_transpose = True
+    commutes_with_padding = True
+
+    def _value(self, x: Array) -> Array:
+        return jnp.sum(singular_values(x), axis=-1)
+
+    def _dual(self, x: Array) -> Array:
+        return jnp.max(singular_values(x), axis=-1)
+
+    def _direction(self, x: Array) -> Array:
+        return _on_top(x, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class KyFan(Norm):
+    """The sum of the ``k`` largest singular values: the spectral norm at 1, the nuclear one at full rank.
+
+    The dual is ``max(s_1, sum(s) / k)``; the oracle is the top singular pair or the polar factor over ``k``, whichever
+    goes further.
+
+    Args:
+        k: how many; more than a matrix has is an error when its shape is seen.
+    """
+
+    commutes_with_transpose = True
+    commutes_with_padding = True
+
+    k: int
+
+    def __post_init__(self):
+        """Refuse a count below one."""
+        require_count(self.k, "KyFan: k")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse matrices with fewer than k singular values."""
+        _require_rank(self, self.k, shape)
+
+    def _value(self, x: Array) -> Array:
+        return _sum_of_largest(singular_values(x), self.k)
+
+    def _dual(self, x: Array) -> Array:
+        return _spread(singular_values(x), self.k)
+
+    def _direction(self, x: Array) -> Array:
+        u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
+        concentrated = s[..., :1] * self.k >= jnp.sum(s, axis=-1, keepdims=True)
+        return _recompose(u, s, vh, jnp.where(concentrated, jnp.arange(s.shape[-1]) < 1, 1 / self.k))
+
+
+@dataclasses.dataclass(frozen=True)
+class DualKyFan(Norm):
+    """The dual of `KyFan`, ``max(s_1, sum(s) / k)``; its oracle is the polar factor of the top ``k`` singular pairs.
+
+    It lies between the spectral norm (k at full rank) and the nuclear one (k = 1).
+
+    Args:
+        k: how many; more than a matrix has is an error when its shape is seen.
+    """
+
+    commutes_with_transpose = True
+    commutes_with_padding = True
+
+    k: int
+
+    def __post_init__(self):
+        """Refuse a count below one."""
+        require_count(self.k, "DualKyFan: k")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse matrices with fewer than k singular values."""
+        _require_rank(self, self.k, shape)
+
+    def _value(self, x: Array) -> Array:
+        return _spread(singular_values(x), self.k)
+
+    def _dual(self, x: Array) -> Array:
+        return _sum_of_largest(singular_values(x), self.k)
+
+    def _direction(self, x: Array) -> Array:
+        return _on_top(x, self.k)
+
+
+def singular_values(x: Array) -> Array:
+    """Singular values in falling order, shape (*batch, r)."""
+    scaled, scale = _unit_scale(x)
+    return scale[..., 0] * jnp.linalg.svd(scaled, compute_uv=False)
+
+
+def _sum_of_largest(s: Array, k: int) -> Array:
+    return jnp.sum(s[..., :k], axis=-1)
+
+
+def _spread(s: Array, k: int) -> Array:
+    return jnp.maximum(s[..., 0], jnp.sum(s, axis=-1) / k)
+
+
+def _on_top(x: Array, k: int) -> Array:
+    u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
+    return _recompose(u[..., :k], s[..., :k], vh[..., :k, :], jnp.ones_like(s[..., :k]))
+
+
+def _recompose(u: Array, s: Array, vh: Array, weights: Array) -> Array:
+    """Put singular pairs together with new values, none on the numerical null space."""
+    longest = max(u.shape[-2], vh.shape[-1])
+    cutoff = longest * jnp.finfo(s.dtype).eps * s[..., :1]
+    # NaN must stay NaN: a comparison alone would turn a broken matrix into a silent zero.
+    weights = jnp.where(jnp.isnan(s), s, jnp.where(s > cutoff, weights, 0).astype(s.dtype))
+    return jnp.matmul(u * weights[..., None, :], vh, precision="highest")
+
+
+def _unit_scale(x: Array) -> tuple[Array, Array]:
+    """Bring the largest entry of every matrix to 1, and say by what; NaN and Inf give NaN."""
+    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+    scale = jnp.where(largest == 0, 1, largest)
+    return x / scale, scale
+
+
+def _require_rank(norm: Norm, k: int, shape: tuple[int, ...]) -> None:
+    if 0 not in shape and k > min(shape[-2:]):
+        raise ValueError(
+            f"{type(norm).__name__}: k = {k} exceeds the {min(shape[-2:])} singular values of {shape[-2:]}"
+        )

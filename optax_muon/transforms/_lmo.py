@@ -1,0 +1,74 @@
+"""Steps along the oracle of a norm."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import optax
+from jaxtyping import PyTree
+
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._leaf import Leaf, Role
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._placement import Placement
+from optax_muon.norms import Norm, Oracle
+from optax_muon.transforms._lift import Lift
+
+
+def scale_by_lmo(
+    norm: Norm,
+    radius: Any = 1.0,
+    *,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    roles: tuple[Role, ...] = ("hidden",),
+) -> optax.GradientTransformationExtraArgs:
+    r"""Replace every matrix by the point of a norm's ball that goes furthest along it.
+
+    .. math::
+        U = \rho(d) \operatorname{lmo}(X), \qquad d = \langle X, \operatorname{lmo}(X) \rangle
+
+    A `norms.Radius` makes the step depend on the dual norm d: ``norms.DualPower(1)`` is steepest descent.
+
+    Args:
+        norm: an object of `optax_muon.norms`.
+        radius: rho, a positive number or a `norms.Radius`.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the work runs; None: on the spot.
+        roles: roles it accepts; any other leaf is an error. A vector without axes is one matrix (1, size).
+
+    State: none.
+
+    Raises:
+        ValueError: for a radius that is not positive, or naming a leaf of another role.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> tx = om.transforms.scale_by_lmo(om.norms.Max(), 0.5)
+        >>> grads = {"up": {"kernel": jnp.array([[3.0, -2.0]])}}
+        >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].tolist()
+        [[0.5, -0.5]]
+    """
+    lift = Lift(Oracle(norm, radius), functools.partial(_with_vectors, leaves=leaves), placement, roles)
+
+    def init_fn(params):
+        lift.init(params)  # for its checks alone: an oracle has no memory
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        return lift.apply(updates, state)[0], state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _with_vectors(params: PyTree, leaves: Leaves | None) -> PyTree[Leaf]:
+    """Give vectors that have no axes all of theirs as output, so that each is one matrix (1, size)."""
+
+    def completed(path, x, found):
+        leaf: Leaf = found.leaf
+        if leaf.role != "vector" or leaf.output:
+            return leaf
+        return dataclasses.replace(leaf, output=tuple(range(x.ndim)))
+
+    return map_by_path(completed, params, findings(params, leaves))
