@@ -17,6 +17,7 @@ from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import muon as muon
+from optax_muon.optimizers import muon_mvr as muon_mvr
 
 __version__ = "0.1.0"
 
@@ -40,5 +41,6 @@ __all__ = [
     # named optimizers
     "Card",
     "muon",
+    "muon_mvr",
     "registry",
 ]

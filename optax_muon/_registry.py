@@ -25,6 +25,7 @@ class Card:
         deviations: how it differs from the paper or the authors' code.
         learning_rate: where to start tuning, with the function's own defaults.
         defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
+        extra_args: what ``update`` cannot do without besides gradients and parameters.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Card:
     deviations: str = "none"
     learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extra_args: tuple[str, ...] = ()
 
 
 _cards: dict[str, Card] = {}

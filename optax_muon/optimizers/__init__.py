@@ -1,3 +1,4 @@
 """Named optimizers, one file per paper."""
 
 from optax_muon.optimizers._muon import muon as muon
+from optax_muon.optimizers._muon_mvr import muon_mvr as muon_mvr

@@ -48,19 +48,24 @@ def problem(dtype, seed=0, cases=CASES):
     return weights, gradients
 
 
-def run(tx: optax.GradientTransformation, weights, gradients):
-    """Take every step, jitted; the final weights as NumPy arrays."""
+def run(tx: optax.GradientTransformation, weights, gradients, extra=None, finish=lambda state, params: params):
+    """Take every step, jitted; ``finish`` of the last state and weights as NumPy arrays.
+
+    ``extra`` names further arguments of ``update``, each with its value at every step.
+    """
+    tx = optax.with_extra_args_support(tx)
+    extra = extra or {}
 
     @jax.jit
-    def step(params, state, grads):
-        updates, state = tx.update(grads, state, params)
+    def step(params, state, grads, given):
+        updates, state = tx.update(grads, state, params, **given)
         return optax.apply_updates(params, updates), state
 
     params = jax.tree.map(jnp.asarray, weights)
     state = tx.init(params)
-    for grads in gradients:
-        params, state = step(params, state, grads)
-    return jax.tree.map(np.asarray, params)
+    for i, grads in enumerate(gradients):
+        params, state = step(params, state, grads, {name: values[i] for name, values in extra.items()})
+    return jax.tree.map(np.asarray, finish(state, params))
 
 
 def numpy_map(op: om.linalg.SpectralMap):
@@ -69,13 +74,24 @@ def numpy_map(op: om.linalg.SpectralMap):
     return lambda x: np.asarray(apply(jnp.asarray(x, jnp.float64)), np.float64)
 
 
-def assert_matches(tx, reference, *, dtype=np.float64, tolerance=1e-10, cases=CASES):
-    """Assert that ``tx`` walks every case as ``reference(w, gradients) -> w`` does on each of its matrices."""
+def assert_matches(
+    tx, reference, *, dtype=np.float64, tolerance=1e-10, cases=CASES, extra=(), finish=lambda state, params: params
+):
+    """Assert that ``tx`` walks every case as ``reference(w, gradients) -> w`` does on each of its matrices.
+
+    For every name in ``extra`` both get one more sequence of random gradients under that keyword; ``finish`` makes of
+    the last state and parameters what the reference returns.
+    """
     weights, gradients = problem(dtype, cases=cases)
-    final = run(tx, weights, gradients)
+    given = {name: problem(dtype, seed=i + 1, cases=cases)[1] for i, name in enumerate(extra)}
+    final = run(tx, weights, gradients, given, finish)
+    wide = np.float64
     for name, case in cases.items():
         inputs = zip(case.matrices(weights[name]), *(case.matrices(g[name]) for g in gradients), strict=True)
-        expected = [reference(w.astype(np.float64), [g.astype(np.float64) for g in gs]) for w, *gs in inputs]
+        expected = []
+        for i, (w, *gs) in enumerate(inputs):
+            more = {key: [case.matrices(g[name])[i].astype(wide) for g in values] for key, values in given.items()}
+            expected.append(reference(w.astype(wide), [g.astype(wide) for g in gs], **more))
         for i, (got, want) in enumerate(zip(case.matrices(final[name]), expected, strict=True)):
             assert np.abs(want - case.matrices(weights[name])[i]).max() > 1e-3, f"{name}: the reference did not move"
             np.testing.assert_allclose(got, want, atol=tolerance, rtol=0, err_msg=f"{name}, matrix {i}")

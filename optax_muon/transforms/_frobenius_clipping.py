@@ -1,0 +1,40 @@
+"""Clip every matrix of an update to a Frobenius norm."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._reductions import norm_over
+
+
+def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
+    r"""Shrink every matrix whose Frobenius norm exceeds ``maximum`` to that norm.
+
+    Stacked layers, experts, heads and splits are clipped one by one, unlike with `optax.clip_by_block_rms`; nothing
+    is moved between devices.
+
+    .. math::
+        C = G / \max(1, \|G\|_F / c)
+
+    Args:
+        maximum: c.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: none.
+    """
+    if isinstance(maximum, int | float) and not maximum > 0:
+        raise ValueError(f"clip_by_frobenius_norm: maximum must be positive, not {maximum}")
+
+    def clip(path: str, x: Array, found) -> Array:
+        factor = 1 / jnp.maximum(1, norm_over(x, found.leaf) / maximum)
+        return (x * factor).astype(x.dtype)
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        return map_by_path(clip, updates, findings(updates, leaves)), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

@@ -1,0 +1,131 @@
+"""Variance reduction: the gradient corrected by a gradient at the previous parameters, before it is averaged."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
+
+from optax_muon.transforms._momentum import require_fraction
+
+
+class LastGradientState(NamedTuple):
+    """State of `correct_by_last_gradient`: the last gradient, shaped like the parameters."""
+
+    last: PyTree
+
+
+def correct_by_last_gradient(weight: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+    r"""Extrapolate along the change of the gradient since the last step, each from its own batch (MVR1, MARS).
+
+    .. math::
+        C_t = G_t + w (G_t - G_{t-1}), \qquad G_0 = 0
+
+    Before an average with decay beta, :math:`w = \gamma \beta / (1 - \beta)` makes it variance reduction of strength
+    gamma; the pair then equals `extrapolated_ema`, which needs one buffer, unless something stands between them.
+
+    Args:
+        weight: w, a number that may be injected or traced.
+        accumulator_dtype: of the stored gradient; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+
+    def init_fn(params):
+        return LastGradientState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
+
+    def update_fn(updates, state, params=None):
+        del params
+        corrected = jax.tree.map(lambda g, last: _corrected(g, last, weight), updates, state.last)
+        return corrected, LastGradientState(optax.tree.cast_like(updates, state.last))
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+class SameBatchState(NamedTuple):
+    """State of `correct_by_same_batch`: updates so far, int32 scalar."""
+
+    count: ArrayLike
+
+
+def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
+    r"""Extrapolate along the change of this batch's gradient since the previous parameters (MVR2, STORM).
+
+    Its ``update`` takes the extra argument ``grads_at_previous_params``, the gradient of the same batch at the
+    parameters of one step ago; `optax_muon.step_with_two_gradients` computes it.
+
+    .. math::
+        C_t = G_t + w \left(\nabla f(W_t; \xi_t) - \nabla f(W_{t-1}; \xi_t)\right), \qquad C_1 = (1 + w) G_1
+
+    Args:
+        weight: w; :math:`\gamma \beta / (1 - \beta)` before an average with decay beta; gamma = 1 is STORM.
+
+    State: none but the count.
+
+    Raises:
+        ValueError: by ``update``, without ``grads_at_previous_params``.
+    """
+
+    def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
+        del params, extra_args
+        before = require_previous(grads_at_previous_params, "correct_by_same_batch")
+        seen = jnp.asarray(state.count) > 0
+
+        def correct(g, before):
+            return _corrected(g, jnp.where(seen, before, jnp.zeros_like(before)), weight)
+
+        return jax.tree.map(correct, updates, before), SameBatchState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(lambda params: SameBatchState(jnp.zeros([], jnp.int32)), update_fn)
+
+
+class ExtrapolatedEmaState(NamedTuple):
+    """State of `extrapolated_ema`: the average, shaped like the parameters."""
+
+    momentum: PyTree
+
+
+def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+    r"""Average gradients with variance reduction from the last gradient, in one buffer (MARS without clipping).
+
+    .. math::
+        M_t = \beta M_{t-1} + (1 - \beta) G_t, \qquad U_t = (1 - \gamma) M_t + \gamma G_t
+
+    which equals the average of `correct_by_last_gradient` with :math:`w = \gamma \beta / (1 - \beta)`. At
+    gamma = 1 - beta it is `nesterov_ema`, at gamma = 0 `optax.ema`.
+
+    Args:
+        decay: the retained fraction beta, in [0, 1).
+        gamma: strength of the variance reduction.
+        accumulator_dtype: of the average; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+    require_fraction("extrapolated_ema: decay", decay)
+
+    def init_fn(params):
+        return ExtrapolatedEmaState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
+
+    def update_fn(updates, state, params=None):
+        del params
+        momentum = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.momentum, updates)
+        ahead = jax.tree.map(lambda m, g: ((1 - gamma) * m + gamma * g).astype(g.dtype), momentum, updates)
+        return ahead, ExtrapolatedEmaState(optax.tree.cast_like(momentum, state.momentum))
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def require_previous(grads: PyTree | None, who: str) -> PyTree:
+    """Refuse an update without the second gradient, and say how to get it."""
+    if grads is None:
+        raise ValueError(
+            f"{who}: update needs grads_at_previous_params, this batch's gradient at the previous parameters; "
+            "om.step_with_two_gradients computes and passes it"
+        )
+    return grads
+
+
+def _corrected(g: Array, before: Array, weight: Any) -> Array:
+    return (g + weight * (g - before)).astype(g.dtype)
