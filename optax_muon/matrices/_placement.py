@@ -12,7 +12,10 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp, SpectralMap
 from optax_muon.matrices._leaf import Leaf, as_matrices, restore
-from optax_muon.matrices._plan import Member, Stack, runs
+from optax_muon.matrices._loop import after, map_stack
+from optax_muon.matrices._plan import Member, Stack, join_limit, runs
+
+IN_FLIGHT_BYTES = 64 << 20
 
 
 class Work(NamedTuple):
@@ -24,6 +27,7 @@ class Work(NamedTuple):
         carries: the operation's memory, one pytree per stack of `as_matrices`; leading axis: matrices.
         keys: random keys, one array per stack, or None.
         others: further arrays of the parameter's shape, by the name under which the operation takes their matrices.
+        path: the parameter's name, for messages and for specs given by hand.
     """
 
     array: Array
@@ -31,6 +35,7 @@ class Work(NamedTuple):
     carries: tuple[PyTree, ...] = ()
     keys: tuple[Array, ...] | None = None
     others: Mapping[str, Array] = MappingProxyType({})
+    path: str = ""
 
 
 class Done(NamedTuple):
@@ -51,15 +56,21 @@ class Placement(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class OnTheSpot(Placement):
-    """Compute where the arrays lie: like matrices are joined and looped over, one at a time.
+    """Compute where the arrays lie: like matrices are joined and looped over or batched.
 
     A loop keeps the program small however deep the model is, and one matrix's temporaries alive at a time.
 
     Args:
-        max_bytes: stacks are joined up to this size; a copy of that size is alive while they run.
+        max_bytes: stacks are joined up to this size; 0 joins nothing. None: 256 MiB for matrices up to 16 MiB each, an
+            eighth of all bytes for larger ones.
     """
 
-    max_bytes: int = 64 << 20
+    max_bytes: int | None = None
+
+    def __post_init__(self):
+        """Refuse a negative size."""
+        if self.max_bytes is not None and self.max_bytes < 0:
+            raise ValueError(f"OnTheSpot: max_bytes must be >= 0, not {self.max_bytes}")
 
     def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work]) -> list[Done]:
         """Map every array."""
@@ -68,35 +79,23 @@ class OnTheSpot(Placement):
         flat = [stack for cut in stacks for stack in cut]
         beside = [_others(work, i) for work, cut in zip(works, stacks, strict=True) for i in range(len(cut))]
         sizes = [Stack((x.shape[0], x.shape[1], x.shape[2]), x.dtype) for x in flat]
+        limit = join_limit(sizes) if self.max_bytes is None else self.max_bytes
         results: dict[tuple[int, int], tuple[Array, PyTree, Info]] = {}
-        for run in runs(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=self.max_bytes):
+        in_flight, last = 0, None
+        for run in runs(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=limit):
             members = [owners[member.index] for member in run]
             carries = [works[w].carries[i] if works[w].carries else () for w, i in members]
             keys = [works[w].keys[i] for w, i in members if works[w].keys is not None]
             others = [beside[member.index] for member in run]
-            done = _run_together(op, [flat[member.index] for member in run], run, carries, keys, others)
+            inputs = [flat[member.index] for member in run]
+            nbytes = sum(sizes[member.index].nbytes for member in run)
+            in_flight += nbytes
+            if in_flight > IN_FLIGHT_BYTES:
+                inputs, in_flight = [after(x, last) for x in inputs], nbytes
+            done = _run_together(op, inputs, run, carries, keys, others)
             results.update(zip(members, done, strict=True))
+            last = done[-1][0]
         return [_collect(work, [results[w, i] for i in range(len(stacks[w]))]) for w, work in enumerate(works)]
-
-
-def map_stack(
-    op: SpectralMap | MatrixOp,
-    stack: Array,
-    carry: PyTree = (),
-    keys: Array | None = None,
-    others: Mapping[str, Array] | None = None,
-) -> tuple[Array, PyTree, Info]:
-    """Apply an operation to a stack (count, m, n) by looping over its matrices; a stack of one is not looped."""
-
-    def one(x: Array, carry: PyTree, key: Array | None, others: dict[str, Array]) -> tuple[Array, PyTree, Info]:
-        if isinstance(op, SpectralMap):
-            return op.apply(x), (), Info()
-        return op.apply(x, carry, key=key, **others)
-
-    given = (stack, carry, keys, dict(others or {}))
-    if stack.shape[0] == 1:
-        return jax.tree.map(lambda a: a[None], one(*jax.tree.map(lambda a: a[0], given)))
-    return jax.lax.map(lambda args: one(*args), given)
 
 
 def _others(work: Work, index: int) -> dict[str, Array]:
@@ -112,17 +111,20 @@ def _run_together(
     keys: list,
     others: Sequence[Mapping[str, Array]],
 ) -> list[tuple[Array, PyTree, Info]]:
+    # Turned only where both orientations meet: a map turns a tall matrix itself, one at a time.
+    turn = [member.transposed and any(not other.transposed for other in run) for member in run]
     turned = [
-        jax.tree.map(lambda a: a.mT, given) if member.transposed else given
-        for given, member in zip(zip(stacks, others, strict=True), run, strict=True)
+        jax.tree.map(lambda a: a.mT, given) if turns else given
+        for given, turns in zip(zip(stacks, others, strict=True), turn, strict=True)
     ]
     joined, beside = _join(turned)
-    y, carry, info = map_stack(op, joined, _join(carries), _join(keys) if keys else None, beside)
+    given_keys = _join(keys) if keys else None
+    y, carry, info = map_stack(op, joined, _join(carries), given_keys, beside, reuse=len(stacks) > 1)
     parts, start = [], 0
-    for stack, member in zip(stacks, run, strict=True):
+    for stack, turns in zip(stacks, turn, strict=True):
         stop = start + stack.shape[0]
         part, new_carry, new_info = jax.tree.map(lambda a, i=start, j=stop: a[i:j], (y, carry, info))
-        parts.append((part.mT if member.transposed else part, new_carry, new_info))
+        parts.append((part.mT if turns else part, new_carry, new_info))
         start = stop
     return parts
 

@@ -75,6 +75,7 @@ class Lift:
                 carries.get(path, ()) if table else (),
                 self._keys(path, arrays[path], leaf, state),
                 {name: tree[path] for name, tree in beside.items()},
+                path,
             )
             for path, leaf in table.items()
         ]

@@ -1,0 +1,60 @@
+"""Arithmetic of a function, read from its trace: products only, loops counted by their trips."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from optax_muon.linalg import MatrixOp, SpectralMap
+
+
+def count_flops(function: Callable[..., Any], *args: Any) -> float:
+    """Count the floating-point operations of every matrix product that ``function(*args)`` carries out.
+
+    Unlike XLA's cost analysis it multiplies a loop's body by its trips. Inside a `jax.shard_map` it counts one
+    device's share. A ``while`` of unknown length counts once.
+    """
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def matrix_flops(op: SpectralMap | MatrixOp, m: int, n: int, dtype: Any) -> float:
+    """Count what ``op`` costs on one (m, n) matrix; an operation without products counts as one pass."""
+    if 0 in (m, n):
+        return 0.0
+    matrix = jax.ShapeDtypeStruct((m, n), dtype)
+    if isinstance(op, SpectralMap):
+        return count_flops(op.apply, matrix) + m * n
+    carry = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0], op.init((1, m, n), jnp.dtype(dtype))))
+    key = jax.eval_shape(lambda: jax.random.key(0)) if op.needs_key else None
+    return count_flops(lambda x, carry, key: op.apply(x, carry, key=key), matrix, carry, key) + m * n
+
+
+def plain_flops(m: int, n: int, steps: int = 5) -> float:
+    """FLOPs of ``steps`` plain quintic Newton-Schulz steps, the yardstick: ``steps (4 m^2 n + 2 m^3)``, m <= n."""
+    m, n = min(m, n), max(m, n)
+    return float(steps * (4 * m * m * n + 2 * m**3))
+
+
+def _flops(jaxpr: Jaxpr) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            lengths = [equation.invars[0].aval.shape[axis] for axis in contracted]
+            total += 2.0 * math.prod(lengths) * math.prod(equation.outvars[0].aval.shape)
+        elif name == "cond":
+            total += max(_flops(branch.jaxpr) for branch in params["branches"])
+        else:
+            trips = params["length"] if name == "scan" else 1
+            total += trips * sum(_flops(inner) for value in params.values() for inner in _inner(value))
+    return total
+
+
+def _inner(value: Any) -> list[Jaxpr]:
+    if isinstance(value, ClosedJaxpr):
+        return [value.jaxpr]
+    return [value] if isinstance(value, Jaxpr) else []

@@ -1,0 +1,90 @@
+"""An operation over a stack of matrices: looped or batched, and one stack after another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg import Info, MatrixOp, SpectralMap
+
+BATCH_BYTES = 64 << 20
+
+
+def map_stack(
+    op: SpectralMap | MatrixOp,
+    stack: Array,
+    carry: PyTree = (),
+    keys: Array | None = None,
+    others: Mapping[str, Array] | None = None,
+    *,
+    reuse: bool = False,
+) -> tuple[Array, PyTree, Info]:
+    """Apply an operation to a stack (count, m, n).
+
+    A CPU takes one matrix at a time (5 to 20 % faster than a batched product, and one matrix's temporaries alive);
+    other platforms take batches of about ``BATCH_BYTES``, so that small matrices fill the machine. A stack of one is
+    neither looped nor batched.
+
+    Args:
+        op: the operation.
+        stack: the matrices.
+        carry: its memory, leading axis: matrices.
+        keys: one random key per matrix, or None.
+        others: further matrices, one stack like ``stack`` for each name.
+        reuse: ``stack`` is a temporary that a `SpectralMap` may overwrite.
+    """
+    if isinstance(op, SpectralMap):
+        return _map_spectrum(op, stack, reuse), (), Info()
+
+    def one(args: tuple[Array, PyTree, Array | None, dict[str, Array]]) -> tuple[Array, PyTree, Info]:
+        x, carry, key, others = args
+        return op.apply(x, carry, key=key, **others)
+
+    given = (stack, carry, keys, dict(others or {}))
+    if stack.shape[0] == 1:
+        return jax.tree.map(lambda a: a[None], one(jax.tree.map(lambda a: a[0], given)))
+    return lax.map(one, given)
+
+
+def after(x: Array, previous: Array | None) -> Array:
+    """Give ``x``, but not before ``previous`` is there.
+
+    XLA starts independent chains together, and the temporaries of all of them are alive at once; it drops
+    `jax.lax.optimization_barrier` before it schedules. A condition that is always true, which the compiler cannot
+    know, orders them on every platform and costs nothing beside a matrix product.
+    """
+    if previous is None or 0 in previous.shape or 0 in x.shape:
+        return x
+    first = jnp.real(previous[(0,) * previous.ndim]).astype(jnp.float32)
+    bits = lax.population_count(lax.bitcast_convert_type(first, jnp.uint32))
+    return jnp.where(bits <= 32, x, jnp.zeros_like(x))
+
+
+def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
+    count = stack.shape[0]
+    if count == 0 or 0 in stack.shape:
+        return op.apply(stack)  # it still refuses what it cannot take
+    if count == 1:
+        return op.apply(stack[0])[None]
+    looped = _overwrite if reuse else lambda op, x: lax.map(op.apply, x)
+    size = max(1, BATCH_BYTES // max(1, stack[0].size * stack.dtype.itemsize))
+    size = next((d for d in range(min(size, count), max(1, min(size, count) // 2), -1) if count % d == 0), size)
+
+    def batched(x: Array) -> Array:
+        if size >= count:
+            return op.apply(x)
+        return looped(op, x) if size == 1 else lax.map(op.apply, x, batch_size=size)
+
+    # Decided when the program is compiled for a platform; asking JAX for its default backend would lie about others.
+    return lax.platform_dependent(stack, cpu=lambda x: looped(op, x), default=batched)
+
+
+def _overwrite(op: SpectralMap, stack: Array) -> Array:
+    def body(i: Any, buffer: Array) -> Array:
+        y = op.apply(lax.dynamic_index_in_dim(buffer, i, 0, keepdims=False))
+        return lax.dynamic_update_index_in_dim(buffer, y, i, 0)
+
+    return lax.fori_loop(0, stack.shape[0], body, stack)
