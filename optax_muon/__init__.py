@@ -16,6 +16,7 @@ from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import state_shardings as state_shardings
+from optax_muon.optimizers import ef_muon as ef_muon
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_mvr as muon_mvr
 
@@ -40,6 +41,7 @@ __all__ = [
     "state_shardings",
     # named optimizers
     "Card",
+    "ef_muon",
     "muon",
     "muon_mvr",
     "registry",

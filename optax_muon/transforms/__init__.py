@@ -1,5 +1,7 @@
 """Optax transformations, one kind of state each."""
 
+from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
+from optax_muon.transforms._error_feedback import error_feedback as error_feedback
 from optax_muon.transforms._frobenius_clipping import clip_by_frobenius_norm as clip_by_frobenius_norm
 from optax_muon.transforms._lift import Lift as Lift
 from optax_muon.transforms._lift import LiftState as LiftState

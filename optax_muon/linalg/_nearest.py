@@ -1,0 +1,46 @@
+"""Directions brought to the length that fits the matrix best."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._map import SpectralMap
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestMultiple(SpectralMap):
+    r"""The multiple of a map's direction that is nearest to the matrix, a contractive compressor.
+
+    .. math::
+        C(X) = \frac{\langle X, D \rangle}{\langle D, D \rangle} D, \qquad
+        \|X - C(X)\|_F^2 = \|X\|_F^2 - \frac{\langle X, D \rangle^2}{\langle D, D \rangle}
+
+    With an exact polar factor D this is :math:`\|X\|_* / \operatorname{rank}(X) \cdot \operatorname{orth}(X)`; with an
+    inexact one it is still a contraction, which that formula would not be.
+
+    Args:
+        direction: the map that gives D.
+    """
+
+    direction: SpectralMap
+
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Compress every matrix."""
+        require_inexact(x, "NearestMultiple")
+        wide = accumulator_dtype(x.dtype)
+        if 0 in x.shape:
+            return x
+        largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True).astype(wide)
+        unit = jnp.where(largest == 0, 1, largest)
+        scaled, d = x.astype(wide) / unit, self.direction.apply(x).astype(wide)
+        along = jnp.sum(jnp.real(scaled * jnp.conj(d)), axis=(-2, -1), keepdims=True)
+        square = jnp.sum(jnp.real(d * jnp.conj(d)), axis=(-2, -1), keepdims=True)
+        return (along / jnp.where(square == 0, 1, square) * d * unit).astype(x.dtype)
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Fit the direction's spectrum to ``s``."""
+        d = self.direction.scalar(s)
+        square = jnp.sum(d * d, axis=-1, keepdims=True)
+        return jnp.sum(s * d, axis=-1, keepdims=True) / jnp.where(square == 0, 1, square) * d

@@ -1,0 +1,68 @@
+"""Muon with error feedback."""
+
+from typing import Any
+
+import optax
+
+from optax_muon import transforms
+from optax_muon._registry import card
+from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg._nearest import NearestMultiple
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._placement import Placement
+
+
+@card(
+    kind="matrix",
+    paper="Parshakova et al., Muon Does Not Converge on Convex Lipschitz Functions, arXiv 2605.08980",
+    confidence="EXACT",
+    state="2",
+    chain="ema -> learning rate -> error_feedback(orthogonalize, fitted) -> sign",
+    deviations="one block per matrix; the multi-layer EF-MuonMax of the paper's networks is not this",
+)
+def ef_muon(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    orthogonalizer: SpectralMap | None = None,
+    momentum: Any = 0.95,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    state_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Step along the polar factor, fitted in length, and carry on what it leaves out.
+
+    For hidden matrices. Muon itself need not converge on nonsmooth convex problems; this does, at the price of losing
+    Muon's scale freedom: the step has the gradient's own size. The paper finds it worse than Muon for deep networks.
+
+    .. math::
+        M_t &= \mu M_{t-1} + (1 - \mu) G_t, \qquad P_t = \eta_t M_t + E_t \\
+        \Delta_t &= \frac{\|P_t\|_*}{\operatorname{rank} P_t} \operatorname{orth}(P_t), \qquad
+        W_t = W_{t-1} - \Delta_t, \qquad E_{t+1} = P_t - \Delta_t
+
+    Args:
+        learning_rate: eta, of gradient descent and not of Muon; it acts before the compressor. The paper's toys take
+            ``lambda count: (count + 1) ** -0.5``.
+        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        momentum: the retained fraction mu, in [0, 1).
+        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
+        placement: where the matrices are computed; None: on the spot.
+        state_dtype: of the momentum and the error; None: the parameters' own.
+
+    State: 2 floats per parameter.
+
+    Differs from the authors' notebooks: the length is fitted to the factor that was computed, which for an exact polar
+    factor is their nuclear norm over rank and for an inexact one keeps the compressor a contraction.
+
+    References:
+        arXiv 2605.08980, EF-Muon.
+    """
+    transforms.require_fraction("ef_muon: momentum", momentum)
+    compressor = transforms.apply_to_matrices(
+        NearestMultiple(orthogonalizer or NewtonSchulz()), leaves=leaves, placement=placement
+    )
+    return optax.chain(
+        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
+        optax.scale_by_learning_rate(learning_rate, flip_sign=False),
+        transforms.error_feedback(compressor, accumulator_dtype=state_dtype),
+        optax.scale(-1.0),
+    )
