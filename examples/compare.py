@@ -35,7 +35,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 AXES = {
-    "learning_rate": {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "": (0.01, 0.02, 0.04, 0.08, 0.16)},
+    "learning_rate": {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "muon": (0.01, 0.02, 0.04, 0.08, 0.16)},
     "warmup": {"": (0.05, 0.10)},
     "weight_decay": {"": (0.0, 0.1)},
     "beta2": {"": (0.95, 0.99)},
@@ -44,8 +44,10 @@ START = {"warmup": 0.05, "weight_decay": 0.1, "beta2": 0.95}  # and the middle l
 
 
 def axis(name: str, optimizer: str) -> tuple[float, ...]:
-    """Values of one axis of an optimizer's grid."""
-    return AXES[name].get(optimizer, AXES[name][""])
+    """Values of one axis of an optimizer's grid; a rate without its own goes a factor of four about the card's."""
+    if name == "learning_rate" and optimizer not in AXES[name]:
+        return tuple(om.registry[optimizer].learning_rate * 2.0**power for power in range(-2, 3))
+    return AXES[name].get(optimizer, AXES[name].get("", ()))
 
 
 @dataclasses.dataclass

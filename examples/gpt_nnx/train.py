@@ -44,7 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     recipe = training.Recipe()
     add = parser.add_argument
     add("--optimizer", default=recipe.optimizer, metavar="NAME", help=f"one of: {', '.join(names)}")
-    add("--learning-rate", type=float, help=f"of the matrices ({training.MATRIX_RATE}; adamw {3e-3})")
+    add("--learning-rate", type=float, help=f"of the matrices (its card's, 0.02 for muon; adamw {training.ADAMW_RATE})")
     add("--other-rate", type=float, default=recipe.other_rate, help="of AdamW beside a matrix optimizer (%(default)s)")
     add("--weight-decay", type=float, default=recipe.weight_decay, help="decoupled (%(default)s)")
     add("--warmup", type=float, default=recipe.warmup, help="fraction of the steps (%(default)s)")

@@ -1,6 +1,7 @@
 """The step, the evaluation and the optimizer of the GPT examples."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,7 @@ from jaxtyping import Array, Float, Int
 
 import optax_muon as om
 
-LEARNING_RATES = {"adamw": 3e-3}  # by name; every other optimizer starts from MATRIX_RATE
-MATRIX_RATE = 0.02
+ADAMW_RATE = 3e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe:
 
     Attributes:
         optimizer: a name of `optax_muon.registry`, or adamw.
-        learning_rate: of the hidden matrices; None: the optimizer's default here.
+        learning_rate: of the hidden matrices; None: its card's, or ADAMW_RATE.
         other_rate: of AdamW for embeddings, head and norms, where the optimizer takes matrices only.
         steps: length of the schedule.
         warmup: fraction of the steps over which the rate rises; then it falls linearly to zero.
@@ -32,7 +32,7 @@ class Recipe:
 
     optimizer: str = "muon"
     learning_rate: float | None = None
-    other_rate: float = 3e-3
+    other_rate: float = ADAMW_RATE
     steps: int = 700
     warmup: float = 0.05
     weight_decay: float = 0.1
@@ -54,18 +54,20 @@ class Recipe:
         return optax.join_schedules([rise, optax.linear_schedule(rate, 0.0, self.steps - warm)], [warm])
 
     def transformation(self) -> optax.GradientTransformation:
-        """Build the optimizer for the whole model."""
-        rate = self.learning_rate or LEARNING_RATES.get(self.optimizer, MATRIX_RATE)
+        """Build the optimizer for the whole model; it takes the loss as an extra argument ``value``."""
         if self.optimizer == "adamw":
-            return optax.adamw(self.schedule(rate), b2=self.beta2, weight_decay=self.weight_decay, mask=_kernels)
+            rate = self.schedule(self.learning_rate or ADAMW_RATE)
+            tx = optax.adamw(rate, b2=self.beta2, weight_decay=self.weight_decay, mask=_kernels)
+            return optax.with_extra_args_support(tx)
         card = om.registry[self.optimizer]
-        options = card.defaults | ({"weight_decay": self.weight_decay} if card.name == "muon" else {})
-        tx = card.make(self.schedule(rate), **options)
+        options = dict(card.defaults)
+        if "weight_decay" in inspect.signature(card.make).parameters:
+            options["weight_decay"] = self.weight_decay
+        tx = card.make(self.schedule(self.learning_rate or card.learning_rate), **options)
         if card.kind == "roles":
-            return tx
-        return om.for_matrices(
-            tx, otherwise=optax.adamw(self.schedule(self.other_rate), b2=self.beta2, weight_decay=0.0)
-        )
+            return optax.with_extra_args_support(tx)
+        others = optax.adamw(self.schedule(self.other_rate), b2=self.beta2, weight_decay=0.0)
+        return om.for_matrices(tx, otherwise=others)
 
 
 def _kernels(params) -> dict:
@@ -89,7 +91,7 @@ def train_step(model: GPT, optimizer: nnx.Optimizer, ids: Array, key: Array, *, 
     """Draw a batch with ``key``, take one step, return the loss before it."""
     tokens = data.sample(ids, key, batch, model.config.context)
     loss, grads = nnx.value_and_grad(loss_of)(model, tokens)
-    optimizer.update(model, grads)
+    optimizer.update(model, grads, value=loss)
     return loss
 
 
