@@ -16,9 +16,15 @@ from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import state_shardings as state_shardings
+from optax_muon.optimizers import amuse as amuse
 from optax_muon.optimizers import ef_muon as ef_muon
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_mvr as muon_mvr
+from optax_muon.transforms import eval_params as eval_params
+from optax_muon.transforms import multi_steps as multi_steps
+from optax_muon.transforms import previous_params as previous_params
+from optax_muon.transforms import remember_previous_params as remember_previous_params
+from optax_muon.transforms import step_with_two_gradients as step_with_two_gradients
 
 __version__ = "0.1.0"
 
@@ -39,8 +45,15 @@ __all__ = [
     "labels",
     "leaves",
     "state_shardings",
+    # in the training loop
+    "eval_params",
+    "multi_steps",
+    "previous_params",
+    "remember_previous_params",
+    "step_with_two_gradients",
     # named optimizers
     "Card",
+    "amuse",
     "ef_muon",
     "muon",
     "muon_mvr",

@@ -1,7 +1,13 @@
 """Optax transformations, one kind of state each."""
 
+from optax_muon.transforms._accumulation import multi_steps as multi_steps
+from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
+from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
+from optax_muon.transforms._averaging import schedule_free as schedule_free
+from optax_muon.transforms._averaging import warmed_up as warmed_up
 from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from optax_muon.transforms._error_feedback import error_feedback as error_feedback
+from optax_muon.transforms._evaluation import eval_params as eval_params
 from optax_muon.transforms._frobenius_clipping import clip_by_frobenius_norm as clip_by_frobenius_norm
 from optax_muon.transforms._lift import Lift as Lift
 from optax_muon.transforms._lift import LiftState as LiftState
@@ -11,6 +17,12 @@ from optax_muon.transforms._momentum import NesterovEmaState as NesterovEmaState
 from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import require_fraction as require_fraction
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape
+from optax_muon.transforms._transport import TransportState as TransportState
+from optax_muon.transforms._transport import implicit_gradient_transport as implicit_gradient_transport
+from optax_muon.transforms._two_gradients import PreviousParamsState as PreviousParamsState
+from optax_muon.transforms._two_gradients import previous_params as previous_params
+from optax_muon.transforms._two_gradients import remember_previous_params as remember_previous_params
+from optax_muon.transforms._two_gradients import step_with_two_gradients as step_with_two_gradients
 from optax_muon.transforms._variance_reduction import ExtrapolatedEmaState as ExtrapolatedEmaState
 from optax_muon.transforms._variance_reduction import LastGradientState as LastGradientState
 from optax_muon.transforms._variance_reduction import SameBatchState as SameBatchState

@@ -84,7 +84,7 @@ def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
 class ExtrapolatedEmaState(NamedTuple):
     """State of `extrapolated_ema`: the average, shaped like the parameters."""
 
-    momentum: PyTree
+    average: PyTree
 
 
 def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
@@ -110,9 +110,9 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
 
     def update_fn(updates, state, params=None):
         del params
-        momentum = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.momentum, updates)
+        momentum = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.average, updates)
         ahead = jax.tree.map(lambda m, g: ((1 - gamma) * m + gamma * g).astype(g.dtype), momentum, updates)
-        return ahead, ExtrapolatedEmaState(optax.tree.cast_like(momentum, state.momentum))
+        return ahead, ExtrapolatedEmaState(optax.tree.cast_like(momentum, state.average))
 
     return optax.GradientTransformation(init_fn, update_fn)
 
