@@ -8,7 +8,7 @@ import optax
 from jaxtyping import PyTree
 
 from optax_muon.matrices._infer import Finding, Rules, find
-from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
@@ -29,6 +29,22 @@ def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) ->
 def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[Leaf]:
     """Give a tree like ``params`` with the `Leaf` of every array."""
     return map_by_path(lambda path, x, found: found.leaf, params, findings(params, leaves, rules))
+
+
+def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...] = ("hidden",)) -> dict[str, Leaf]:
+    """Give the leaf of every array, by path, where all have one of ``roles``.
+
+    Raises:
+        ValueError: naming a leaf of another role, and the cure.
+    """
+    table = {path: found.leaf for path, found in findings(tree, leaves).items()}
+    for path, leaf in table.items():
+        if leaf.role not in roles:
+            raise ValueError(
+                f"{path}: a {leaf.role} reached an optimizer for {' and '.join(roles)} matrices; split the tree with "
+                "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
+            )
+    return table
 
 
 def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[str]:

@@ -5,6 +5,7 @@ from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeSt
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
+from optax_muon.transforms._equilibration import equilibrate as equilibrate
 from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from optax_muon.transforms._error_feedback import error_feedback as error_feedback
 from optax_muon.transforms._evaluation import eval_params as eval_params
@@ -14,11 +15,18 @@ from optax_muon.transforms._lift import LiftState as LiftState
 from optax_muon.transforms._lift import apply_to_matrices as apply_to_matrices
 from optax_muon.transforms._lmo import scale_by_lmo as scale_by_lmo
 from optax_muon.transforms._momentum import NesterovEmaState as NesterovEmaState
+from optax_muon.transforms._momentum import TwoRateEmaState as TwoRateEmaState
+from optax_muon.transforms._momentum import ema as ema
 from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import require_fraction as require_fraction
+from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
+from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
+from optax_muon.transforms._second_moment import normalize_neurons as normalize_neurons
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape
 from optax_muon.transforms._transport import TransportState as TransportState
 from optax_muon.transforms._transport import implicit_gradient_transport as implicit_gradient_transport
+from optax_muon.transforms._trust_ratio import TrustRatioState as TrustRatioState
+from optax_muon.transforms._trust_ratio import scale_by_matrix_trust_ratio as scale_by_matrix_trust_ratio
 from optax_muon.transforms._two_gradients import PreviousParamsState as PreviousParamsState
 from optax_muon.transforms._two_gradients import previous_params as previous_params
 from optax_muon.transforms._two_gradients import remember_previous_params as remember_previous_params

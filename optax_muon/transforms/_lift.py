@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._placement import Done, OnTheSpot, Placement, Work
@@ -92,14 +92,7 @@ class Lift:
         Raises:
             ValueError: naming a leaf that is no matrix of an accepted role, and the cure.
         """
-        table = {path: found.leaf for path, found in findings(tree, self.leaves).items()}
-        for path, leaf in table.items():
-            if leaf.role not in self.roles:
-                raise ValueError(
-                    f"{path}: a {leaf.role} reached an optimizer for {' and '.join(self.roles)} matrices; split the "
-                    "tree with om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
-                )
-        return table
+        return accepted(tree, self.leaves, self.roles)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
         if isinstance(self.op, SpectralMap) or not self.op.needs_key:

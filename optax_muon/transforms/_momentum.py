@@ -65,3 +65,60 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         return looked, NesterovEmaState(count, momentum)
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+    """Average gradients from zero, without bias correction: `nesterov_ema`, or `optax.ema` without the look-ahead.
+
+    Args:
+        decay: the retained fraction, in [0, 1).
+        nesterov: look one step ahead.
+        accumulator_dtype: of the average; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+    require_fraction("ema: decay", decay)
+    if nesterov:
+        return nesterov_ema(decay, accumulator_dtype=accumulator_dtype)
+    return optax.ema(decay, debias=False, accumulator_dtype=accumulator_dtype)
+
+
+class TwoRateEmaState(NamedTuple):
+    """State of `two_rate_ema`.
+
+    Attributes:
+        average: the average, shaped like the parameters.
+    """
+
+    average: PyTree
+
+
+def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+    r"""Mix the gradient in at one rate for this step and at another for the memory, as Lion does.
+
+    .. math::
+        U_t = \beta_1 M_{t-1} + (1 - \beta_1) G_t, \qquad M_t = \beta_2 M_{t-1} + (1 - \beta_2) G_t
+
+    `optax.scale_by_lion` takes the sign at once; here the direction is left to the next transformation. With
+    :math:`\beta_1 = \beta_2^2` it is `nesterov_ema`.
+
+    Args:
+        now: beta_1, in [0, 1).
+        later: beta_2, in [0, 1).
+        accumulator_dtype: of the average; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+    require_fraction("two_rate_ema: now", now)
+    require_fraction("two_rate_ema: later", later)
+
+    def init_fn(params):
+        return TwoRateEmaState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
+
+    def update_fn(updates, state, params=None):
+        del params
+        mixed = jax.tree.map(lambda m, g: (now * m + (1 - now) * g).astype(g.dtype), state.average, updates)
+        kept = jax.tree.map(lambda m, g: (later * m + (1 - later) * g).astype(m.dtype), state.average, updates)
+        return mixed, TwoRateEmaState(kept)
+
+    return optax.GradientTransformation(init_fn, update_fn)

@@ -77,3 +77,27 @@ def test_each_piece_of_a_split_has_its_own_scale():
 def test_rms_must_be_positive():
     with pytest.raises(ValueError, match="rms must be positive"):
         shapes.RMSMatch(0.0)
+
+
+def test_two_rates_by_hand_and_as_nesterov():
+    tx = transforms.two_rate_ema(0.5, 0.75)
+    u, state = tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))
+    assert (float(u[0]), float(state.average[0])) == (2.0, 1.0)
+    u, _ = tx.update(jnp.array([8.0]), state)
+    assert float(u[0]) == 4.5
+    grads = jax.random.normal(jax.random.key(0), (5, 3))
+    nesterov, lion = transforms.ema(0.9, nesterov=True), transforms.two_rate_ema(0.81, 0.9)
+    states = nesterov.init(grads[0]), lion.init(grads[0])
+    for g in grads:
+        a, first = nesterov.update(g, states[0])
+        b, second = lion.update(g, states[1])
+        states = first, second
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_rates_are_checked():
+    for make in (lambda: transforms.two_rate_ema(1.0, 0.9), lambda: transforms.two_rate_ema(0.9, -0.1)):
+        with pytest.raises(ValueError, match="two_rate_ema"):
+            make()
+    with pytest.raises(ValueError, match="ema"):
+        transforms.ema(1.0, nesterov=False)

@@ -1,0 +1,70 @@
+"""Even out the vectors of a matrix: one per output, one per input, or both."""
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._labels import Leaves, accepted
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._reductions import norm_over
+
+ACROSS = {"output": ("reduction",), "reduction": ("output",), "both": ("reduction", "output")}
+
+
+def equilibrate(
+    side: Literal["output", "reduction", "both"],
+    *,
+    epsilon: float = 0.0,
+    power: float = 0.5,
+    leaves: Leaves | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divide every output's vector, every input's, or both at once, by its length.
+
+    Use it before an orthogonaliser (MuonEq), instead of one (RMNP), or after one (Muon+). Where the matrix lies split
+    over devices only the lengths travel.
+
+    .. math::
+        Y_{io} = \frac{X_{io}}{(\sum_i X_{io}^2 + \epsilon)^{p}} \quad \text{(output; both: the other factor too,
+        of the same } X)
+
+    Args:
+        side: whose vectors: ``"output"`` sums over the reduction axes, papers' rows; ``"reduction"`` the other way.
+        epsilon: added to the sums of squares. With 0 nothing but zero vectors stays short.
+        power: p; 1/2 gives unit vectors.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: none.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> tx = om.transforms.equilibrate("output")
+        >>> grads = {"up": {"kernel": jnp.array([[3.0, 0.0], [4.0, 2.0]])}}
+        >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].round(1).tolist()
+        [[0.6, 0.0], [0.8, 1.0]]
+    """
+    if side not in ACROSS:
+        raise ValueError(f"equilibrate: side must be one of {', '.join(ACROSS)}, not {side!r}")
+    if isinstance(epsilon, int | float) and not epsilon >= 0:
+        raise ValueError(f"equilibrate: epsilon must not be negative, not {epsilon}")
+
+    def scaled(path: str, x: Array, leaf: Leaf) -> Array:
+        y = x.astype(accumulator_dtype(x.dtype))
+        for over in ACROSS[side]:
+            # hypot: the square of a length may over- or underflow where the length does not.
+            length = jnp.hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(epsilon, jnp.real(y).dtype)))
+            y = y / jnp.where(length == 0, 1, length) ** (2 * power)
+        return y.astype(x.dtype)
+
+    def update_fn(updates, state, params=None, **extra_args: Any):
+        del params, extra_args
+        return map_by_path(scaled, updates, accepted(updates, leaves)), state
+
+    def init_fn(params):
+        accepted(params, leaves)  # for its refusals alone
+        return optax.EmptyState()
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

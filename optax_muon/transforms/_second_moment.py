@@ -1,0 +1,76 @@
+"""Second moments coarser than one per entry."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._labels import Leaves, accepted
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._reductions import (
+    entries_over,
+    init_memory,
+    map_with_memory,
+    norm_over,
+    reduced_shape,
+    sum_over,
+)
+from optax_muon.transforms._momentum import require_fraction
+
+
+class NeuronSecondMomentState(NamedTuple):
+    """State of `normalize_neurons`.
+
+    Attributes:
+        mean_square: path -> average of the mean square of every output's vector, float32 or wider.
+    """
+
+    mean_square: PyTree
+
+
+def normalize_neurons(
+    decay: Any, *, epsilon: float = 1e-10, leaves: Leaves | None = None
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divide every output's vector by its running RMS, and keep each matrix's Frobenius norm.
+
+    Use it after an orthogonaliser, so that no neuron of a tall matrix moves faster than the others.
+
+    .. math::
+        v_o &= \beta v_o + (1 - \beta) \operatorname{mean}_i X_{io}^2, \qquad
+        Y_{io} = X_{io} / (\sqrt{v_o} + \epsilon) \\
+        U &= Y \, \|X\|_F / (\|Y\|_F + \epsilon)
+
+    v starts at zero; a bias correction would be a common factor, which the last line removes.
+
+    Args:
+        decay: beta, in [0, 1).
+        epsilon: keeps zero vectors finite.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: 1 float per output of every matrix.
+    """
+    require_fraction("normalize_neurons: decay", decay)
+    if isinstance(epsilon, int | float) and not epsilon > 0:
+        raise ValueError(f"normalize_neurons: epsilon must be positive, not {epsilon}")
+
+    def init_fn(params):
+        def zeros(x: Array, leaf: Leaf) -> Array:
+            return jnp.zeros(reduced_shape(x.shape, leaf, "reduction"), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
+
+        return NeuronSecondMomentState(init_memory(zeros, params, accepted(params, leaves)))
+
+    def normalized(x: Array, leaf: Leaf, v: Array) -> tuple[Array, Array]:
+        wide = x.astype(accumulator_dtype(x.dtype))
+        mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
+        v = decay * v + (1 - decay) * mean
+        y = wide / (jnp.sqrt(v) + epsilon)
+        return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + epsilon))).astype(x.dtype), v
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        updates, v = map_with_memory(normalized, updates, accepted(updates, leaves), state.mean_square)
+        return updates, NeuronSecondMomentState(v)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,90 @@
+"""Step sizes in proportion to the size of the weights, matrix by matrix."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._labels import Leaves, accepted
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._reductions import entries_over, init_memory, map_with_memory, norm_over, reduced_shape
+from optax_muon.shapes import ShapeScale
+
+
+class TrustRatioState(NamedTuple):
+    """State of `scale_by_matrix_trust_ratio`.
+
+    Attributes:
+        calibration: path -> c of every matrix, 0 before its first update; None without calibration.
+    """
+
+    calibration: PyTree
+
+
+def scale_by_matrix_trust_ratio(
+    minimum: float,
+    maximum: float,
+    *,
+    calibration: ShapeScale | None = None,
+    epsilon: float = 1e-6,
+    leaves: Leaves | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Multiply every update by the clipped ratio of its weights' Frobenius norm to its own.
+
+    Put it after the weight decay, so that the ratio is that of the real update. `optax.scale_by_trust_ratio` takes one
+    ratio for a whole array, clips nothing and calibrates nothing.
+
+    .. math::
+        U = \operatorname{clip}\big( \|W\|_F / (c \|D\|_F + \epsilon), r_{\min}, r_{\max} \big) \, D
+
+    Args:
+        minimum: r_min, positive or zero.
+        maximum: r_max.
+        calibration: None: c = 1. Else c is set at a matrix's first update so that its first ratio is 1; where a norm
+            is under epsilon, by this object's factor of the shape.
+        epsilon: keeps the ratio finite.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: 1 float per matrix with calibration (per output where several matrices lie side by side), else none.
+    """
+    if not 0 <= minimum <= maximum:
+        raise ValueError(f"scale_by_matrix_trust_ratio: need 0 <= minimum <= maximum, not {minimum} and {maximum}")
+
+    def init_fn(params):
+        table = accepted(params, leaves)
+        if calibration is None:
+            return TrustRatioState(None)
+
+        def zeros(x: Array, leaf: Leaf) -> Array:
+            return jnp.zeros(reduced_shape(x.shape, leaf), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
+
+        return TrustRatioState(init_memory(zeros, params, table))
+
+    def scaled(d: Array, leaf: Leaf, c: Array, w: Array) -> tuple[Array, Array]:
+        weight, step = norm_over(w, leaf), norm_over(d, leaf)
+        if calibration is not None:
+            measurable = (weight >= epsilon) & (step >= epsilon)
+            first = jnp.where(measurable, weight / jnp.where(measurable, step, 1), _factors(calibration, d.shape, leaf))
+            c = jnp.where(c > 0, c, first)
+        ratio = jnp.clip(weight / (c * step + epsilon), minimum, maximum)
+        return (d * ratio).astype(d.dtype), c
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        if params is None:
+            raise ValueError("scale_by_matrix_trust_ratio needs the parameters: call update(grads, state, params)")
+        table = accepted(updates, leaves)
+        ones: Any = dict.fromkeys(table, 1.0) if table else {}
+        memory = ones if calibration is None else state.calibration
+        updates, memory = map_with_memory(scaled, updates, table, memory, params)
+        return updates, TrustRatioState(None if calibration is None else memory)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _factors(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray:
+    fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
+    return np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[float])(fan_in, fan_out)
