@@ -20,6 +20,12 @@ from optax_muon.optimizers import amuse as amuse
 from optax_muon.optimizers import ef_muon as ef_muon
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_mvr as muon_mvr
+from optax_muon.optimizers import muoneq as muoneq
+from optax_muon.optimizers import normuon as normuon
+from optax_muon.optimizers import orscale as orscale
+from optax_muon.optimizers import orscale_lm as orscale_lm
+from optax_muon.optimizers import polar_adamw as polar_adamw
+from optax_muon.optimizers import rmnp as rmnp
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
@@ -57,5 +63,11 @@ __all__ = [
     "ef_muon",
     "muon",
     "muon_mvr",
+    "muoneq",
+    "normuon",
+    "orscale",
+    "orscale_lm",
+    "polar_adamw",
     "registry",
+    "rmnp",
 ]

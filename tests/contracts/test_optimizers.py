@@ -27,6 +27,11 @@ def step(tx, params, state):
     return optax.apply_updates(params, updates), state
 
 
+def in_place(card):
+    """Whether the rule needs no matrix work that a placement could carry out."""
+    return "in place" in card.chain
+
+
 def assert_close(a, b, atol=1e-6):
     chex.assert_trees_all_equal_structs(a, b)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
@@ -47,7 +52,7 @@ def test_converges_on_the_matrix_path_without_retracing(card):
 
     for _ in range(steps):
         params, state = run(params, state)
-    assert probe.seen >= COUNT
+    assert probe.seen >= COUNT or in_place(card)
     assert only_matrices(params) < 0.2 * only_matrices(tree(0)), "the matrices did not approach their target"
     assert loss(params, TARGET) < 0.3 * start
 
@@ -68,7 +73,7 @@ def test_dtypes_and_state_are_stable(card, dtype):
         grads = tree(1, dtype)
         state = tx.init(params)
         updates, after = jax.eval_shape(tx.update, grads, state, params)
-        assert probe.seen == COUNT or card.kind == "roles"
+        assert probe.seen == COUNT or card.kind == "roles" or in_place(card)
         chex.assert_trees_all_equal_shapes_and_dtypes(updates, jax.eval_shape(lambda: params))
         chex.assert_trees_all_equal_shapes_and_dtypes(after, jax.eval_shape(lambda: state))
         abstract = jax.eval_shape(tx.init, params)
