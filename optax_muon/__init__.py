@@ -26,6 +26,7 @@ from optax_muon.optimizers import orscale as orscale
 from optax_muon.optimizers import orscale_lm as orscale_lm
 from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import rmnp as rmnp
+from optax_muon.optimizers import soap as soap
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
@@ -70,4 +71,5 @@ __all__ = [
     "polar_adamw",
     "registry",
     "rmnp",
+    "soap",
 ]

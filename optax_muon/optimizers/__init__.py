@@ -10,3 +10,4 @@ from optax_muon.optimizers._orscale import orscale as orscale
 from optax_muon.optimizers._orscale import orscale_lm as orscale_lm
 from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._rmnp import rmnp as rmnp
+from optax_muon.optimizers._soap import soap as soap

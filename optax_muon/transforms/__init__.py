@@ -20,6 +20,8 @@ from optax_muon.transforms._momentum import ema as ema
 from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import require_fraction as require_fraction
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
+from optax_muon.transforms._rotated import RotatedState as RotatedState
+from optax_muon.transforms._rotated import rotated as rotated
 from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
 from optax_muon.transforms._second_moment import normalize_neurons as normalize_neurons
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape

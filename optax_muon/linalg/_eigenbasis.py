@@ -1,0 +1,177 @@
+"""Orthogonal bases for the two sides of a matrix, and averages of Gram matrices that they follow."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+
+SIDES = ("left", "right")
+KEEP, DECOMPOSE, ITERATE = 0, 1, 2
+
+
+def gram(x: Float[Array, "*batch m n"], side: str) -> Array:
+    """``X X^T`` for the left side, ``X^T X`` for the right."""
+    return FLOAT32.matmul(x, x.mT) if side == "left" else FLOAT32.matmul(x.mT, x)
+
+
+def to_basis(x: Float[Array, "*batch m n"], bases: dict[str, Array]) -> Array:
+    """``Q_L^T X Q_R``; a side without a basis stays."""
+    x = FLOAT32.matmul(bases["left"].mT, x) if "left" in bases else x
+    return FLOAT32.matmul(x, bases["right"]) if "right" in bases else x
+
+
+def from_basis(x: Float[Array, "*batch m n"], bases: dict[str, Array]) -> Array:
+    """``Q_L X Q_R^T``."""
+    x = FLOAT32.matmul(bases["left"], x) if "left" in bases else x
+    return FLOAT32.matmul(x, bases["right"].mT) if "right" in bases else x
+
+
+def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"], how: Array | int) -> Array:
+    """Bring a basis nearer to the eigenvectors of a positive semi-definite factor.
+
+    Args:
+        basis: orthogonal.
+        factor: positive semi-definite.
+        how: `KEEP` the basis, `DECOMPOSE` the factor, or `ITERATE`: one step of orthogonal iteration, largest
+            eigenvalues first. The order of the columns is kept, so what was measured along them stays valid. A scalar,
+            shared by the stack, so that a branch not taken costs nothing.
+    """
+
+    def decompose(basis, factor):
+        del basis
+        return jnp.linalg.eigh(factor)[1][..., ::-1]
+
+    def iterate(basis, factor):
+        product = FLOAT32.matmul(factor, basis)
+        order = jnp.argsort(-jnp.sum(basis * product, axis=-2), axis=-1)
+        q = jnp.linalg.qr(jnp.take_along_axis(product, order[..., None, :], axis=-1))[0]
+        return jnp.take_along_axis(q, jnp.argsort(order, axis=-1)[..., None, :], axis=-1)
+
+    return jax.lax.switch(how, [lambda basis, factor: basis, decompose, iterate], basis, factor)
+
+
+class Basis(abc.ABC):
+    """A pair of orthogonal bases for every matrix of a stack.
+
+    Attributes:
+        turns: whether `update` ever changes the bases.
+    """
+
+    turns: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Make the memory for a stack (*batch, m, n); ``left`` and ``right`` in it are the bases, absent where I."""
+
+    def how(self, count: Array) -> Array | int:
+        """Say what `followed` is to do after update ``count``, from zero."""
+        del count
+        return KEEP
+
+    def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
+        """Learn from a gradient; ``how`` says whether the bases turn."""
+        del x, how
+        return memory
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentityBasis(Basis):
+    """No rotation; with it a rotated Adam is Adam."""
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Keep nothing."""
+        del shape, dtype
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomBasis(Basis):
+    """Fixed random orthogonal bases, the same for matrices of one shape.
+
+    The convergence theory of SOAP holds for any bases that do not depend on the present gradient (arXiv 2604.21616).
+
+    Args:
+        seed: of the bases.
+    """
+
+    seed: int = 0
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Draw the bases."""
+        memory = {}
+        for i, side in enumerate(SIDES):
+            n = shape[-2 + i]
+            normal = jax.random.normal(jax.random.key(2 * self.seed + i), (n, n), accumulator_dtype(dtype))
+            memory[side] = jnp.broadcast_to(jnp.linalg.qr(normal)[0], (*shape[:-2], n, n))
+        return memory
+
+
+@dataclasses.dataclass(frozen=True)
+class EigenBasis(Basis):
+    r"""Eigenvectors of averaged Gram matrices, Shampoo's: those of SOAP and SPlus.
+
+    .. math::
+        L_t = \beta L_{t-1} + (1 - \beta) G_t G_t^T, \qquad R_t = \beta R_{t-1} + (1 - \beta) G_t^T G_t
+
+    The bases used at a step never depend on that step's gradient. They are decomposed after the first gradient, then
+    refreshed; all in float32 or wider.
+
+    Args:
+        decay: beta.
+        refresh_every: updates between refreshes.
+        max_side: a longer side is left unrotated, and keeps no factor.
+        method: of a refresh; ``iterate`` is one step of orthogonal iteration by QR (SOAP), ``decompose`` a full
+            eigendecomposition (SPlus).
+        count_from: number of the first update; refreshes come at multiples of ``refresh_every``.
+
+    State: m^2 + n^2 floats for the factors and as many for the bases, of an m x n matrix.
+    """
+
+    decay: Any = 0.95
+    refresh_every: int = 10
+    max_side: int = 10000
+    method: Literal["iterate", "decompose"] = "iterate"
+    count_from: int = 0
+    turns: ClassVar[bool] = True
+
+    def __post_init__(self):
+        """Refuse what cannot be."""
+        if self.refresh_every < 1:
+            raise ValueError(f"EigenBasis: refresh_every must be at least 1, not {self.refresh_every}")
+        if self.max_side < 0:
+            raise ValueError(f"EigenBasis: max_side must not be negative, not {self.max_side}")
+        if self.method not in ("iterate", "decompose"):
+            raise ValueError(f"EigenBasis: method must be 'iterate' or 'decompose', not {self.method!r}")
+        if isinstance(self.decay, int | float) and not 0 <= self.decay < 1:
+            raise ValueError(f"EigenBasis: decay must be in [0, 1), not {self.decay}")
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Start from factors of zero and bases of I."""
+        memory, wide = {}, accumulator_dtype(dtype)
+        for side, n in zip(SIDES, shape[-2:], strict=True):
+            if 0 < n <= self.max_side:
+                full = (*shape[:-2], n, n)
+                memory[f"{side}_factor"] = jnp.zeros(full, wide)
+                memory[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
+        return memory
+
+    def how(self, count: Array) -> Array:
+        """Decompose at the first update, then refresh on schedule."""
+        refresh = DECOMPOSE if self.method == "decompose" else ITERATE
+        due = (count + self.count_from) % self.refresh_every == 0
+        return jnp.where(count == 0, DECOMPOSE, jnp.where(due, refresh, KEEP))
+
+    def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
+        """Average the Gram matrices, and turn the bases where it is time."""
+        new, wide = {}, x.astype(accumulator_dtype(x.dtype))
+        for side in SIDES:
+            if side in memory:
+                factor = self.decay * memory[f"{side}_factor"] + (1 - self.decay) * gram(wide, side)
+                new[f"{side}_factor"] = factor.astype(memory[side].dtype)
+                new[side] = followed(memory[side], new[f"{side}_factor"], how)
+        return new

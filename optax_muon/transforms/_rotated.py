@@ -1,0 +1,143 @@
+"""Elementwise optimizers in rotated coordinates."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg import Info, MatrixOp
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._eigenbasis import KEEP, Basis, from_basis, to_basis
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._placement import Placement
+from optax_muon.transforms._lift import Lift, LiftState
+from optax_muon.transforms._momentum import NesterovEmaState
+
+LINEAR: Mapping[type, str] = {
+    optax.ScaleByAdamState: "mu",
+    optax.ScaleByLionState: "mu",
+    optax.EmaState: "ema",
+    optax.TraceState: "trace",
+    NesterovEmaState: "average",
+}
+"""States whose named field is a sum of gradients, which must be re-expressed when the bases turn."""
+
+
+class RotatedState(NamedTuple):
+    """State of `rotated`.
+
+    Attributes:
+        bases: the bases' memory, by path.
+        inner: the inner optimizer's state, in rotated coordinates.
+    """
+
+    bases: LiftState
+    inner: optax.OptState
+
+
+def rotated(
+    inner: optax.GradientTransformation,
+    basis: Basis,
+    *,
+    skip_first: bool = False,
+    linear: Mapping[type, str] = LINEAR,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Run an elementwise optimizer in the coordinates of two orthogonal bases.
+
+    .. math::
+        U = Q_L \, \text{inner}(Q_L^T G Q_R) \, Q_R^T
+
+    With Adam and `linalg.EigenBasis` it is SOAP, with the sign of an average SPlus, with `linalg.IdentityBasis`
+    whatever ``inner`` is. When the bases turn, averages of gradients are re-expressed in the new ones; averages of
+    squares cannot be, and stay. Two exchanges between devices a step, and a third when the bases turn.
+
+    Args:
+        inner: elementwise; it sees rotated gradients and no parameters.
+        basis: `linalg.EigenBasis`, `linalg.RandomBasis` or `linalg.IdentityBasis`.
+        skip_first: give zero at the first update, which then only shows the bases what gradients look like.
+        linear: state type -> field, of ``inner``'s memories that are sums of gradients.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the work runs; None: on the spot.
+
+    State: the basis's and the inner optimizer's.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def lift(op: MatrixOp) -> Lift:
+        return Lift(op, leaves, placement)
+
+    def init_fn(params):
+        bases: Any = lift(_Into(basis)).init(params)
+        return RotatedState(bases, inner.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params
+        count, bases = state.bases.count, state.bases
+        turned, _, _ = lift(_Into(basis)).apply(updates, bases)
+        moves, new_inner = inner.update(turned, state.inner, None, **extra_args)
+        how = basis.how(count)
+        moves, new_bases, _ = lift(_Back(basis, how)).apply(moves, bases, gradient=updates)
+        if skip_first:
+            first = count == 0
+            moves = jax.tree.map(lambda u: jnp.where(first, jnp.zeros_like(u), u), moves)
+            new_inner = jax.tree.map(lambda new, old: jnp.where(first, old, new), new_inner, state.inner)
+        if basis.turns and jax.tree.leaves(updates):
+            both = {path: tuple(zip(bases.carries[path], new, strict=True)) for path, new in new_bases.carries.items()}
+
+            def turn(memory: PyTree) -> PyTree:
+                return lift(_Turn()).apply(memory, LiftState(count, both))[0]
+
+            new_inner = jax.lax.cond(how != KEEP, lambda s: _map_fields(turn, s, linear), lambda s: s, new_inner)
+        return moves, RotatedState(new_bases, new_inner)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _map_fields(f: Callable[[PyTree], PyTree], state: PyTree, fields: Mapping[type, str]) -> PyTree:
+    def visit(node: Any) -> Any:
+        if type(node) not in fields:
+            return node
+        name = fields[type(node)]
+        return node._replace(**{name: f(getattr(node, name))})
+
+    return jax.tree.map(visit, state, is_leaf=lambda node: type(node) in fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Into(MatrixOp):
+    basis: Basis
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        return self.basis.init(shape, dtype)
+
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+        del key, per_matrix
+        return to_basis(x.astype(accumulator_dtype(x.dtype)), carry).astype(x.dtype), carry, Info()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Back(_Into):
+    how: Any = KEEP
+
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+        del key
+        y = from_basis(x.astype(accumulator_dtype(x.dtype)), carry).astype(x.dtype)
+        return y, self.basis.update(per_matrix["gradient"], carry, self.how), Info()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turn(MatrixOp):
+    def init(self, shape: tuple[int, ...], dtype: Any) -> tuple:
+        raise NotImplementedError("it is given the memories of two bases")
+
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+        del key, per_matrix
+        old, new = carry
+        there = to_basis(from_basis(x.astype(accumulator_dtype(x.dtype)), old), new)
+        return there.astype(x.dtype), carry, Info()
