@@ -39,5 +39,6 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
 
     return optax.tree.map_params(
         tx, place, jax.eval_shape(tx.init, params), params, shardings,
-        transform_non_params=lambda _: replicated, is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+        transform_non_params=lambda x: jax.tree.map(lambda _: replicated, x),
+        is_leaf=lambda x: isinstance(x, optax.MaskedNode),
     )  # fmt: skip

@@ -58,7 +58,9 @@ class Lift:
             path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
             for path, leaf in table.items()
         }
-        return LiftState(jnp.zeros([], jnp.int32), carries if arrays else params)
+        # Without parameters one leaf stands for the memory: `optax.tree.map_params`, which asks with an empty tree to
+        # see where parameters are, then takes the dict for one thing that is none, whatever it holds.
+        return LiftState(jnp.zeros([], jnp.int32), carries if arrays else jnp.zeros([], jnp.int32))
 
     def apply(self, updates: PyTree, state: Any, **others: PyTree) -> tuple[PyTree, Any, dict[str, Done]]:
         """Map every update; also give, by path, what the operation learned (`Done.infos`).
