@@ -72,9 +72,13 @@ def map_with_memory(
 
 
 def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[str, Leaf]) -> PyTree:
-    """Make ``{path: f(x, leaf)}``; a tree without arrays comes back as it is, so that masks keep their structure."""
+    """Make ``{path: f(x, leaf)}``.
+
+    Without parameters one leaf stands for the memory: `optax.tree.map_params`, which asks with an empty tree to see
+    where parameters are, then takes the dictionary for one thing that is none, whatever it holds.
+    """
     arrays = by_path(params)
-    return {path: f(x, leaves[path]) for path, x in arrays.items()} if arrays else params
+    return {path: f(x, leaves[path]) for path, x in arrays.items()} if arrays else jnp.zeros([], jnp.int32)
 
 
 def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:

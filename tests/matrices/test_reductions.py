@@ -98,5 +98,5 @@ def test_memory_stands_beside_the_tree():
     assert updates["a"]["kernel"][0, 0] == 2
     assert memory == {"a/kernel": 1}
     empty: dict = {"a": {}}
-    assert init_memory(lambda x, leaf: jnp.zeros([]), empty, {}) is empty
-    assert map_with_memory(lambda *args: args, empty, {}, empty) == (empty, empty)
+    nothing = init_memory(lambda x, leaf: jnp.zeros([]), empty, {})
+    assert map_with_memory(lambda *args: args, empty, {}, nothing) == (empty, nothing)
