@@ -18,14 +18,19 @@ from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import amuse as amuse
 from optax_muon.optimizers import ef_muon as ef_muon
+from optax_muon.optimizers import lion_muon as lion_muon
+from optax_muon.optimizers import mimuon as mimuon
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_mvr as muon_mvr
+from optax_muon.optimizers import muon_sign as muon_sign
+from optax_muon.optimizers import muon_usign as muon_usign
 from optax_muon.optimizers import muoneq as muoneq
 from optax_muon.optimizers import normuon as normuon
 from optax_muon.optimizers import orscale as orscale
 from optax_muon.optimizers import orscale_lm as orscale_lm
 from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import rmnp as rmnp
+from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
@@ -62,8 +67,12 @@ __all__ = [
     "Card",
     "amuse",
     "ef_muon",
+    "lion_muon",
+    "mimuon",
     "muon",
     "muon_mvr",
+    "muon_sign",
+    "muon_usign",
     "muoneq",
     "normuon",
     "orscale",
@@ -71,5 +80,6 @@ __all__ = [
     "polar_adamw",
     "registry",
     "rmnp",
+    "sign_muon",
     "soap",
 ]

@@ -52,6 +52,16 @@ class RMSMatch(ShapeScale):
 
 
 @dataclasses.dataclass(frozen=True)
+class FanIn(ShapeScale):
+    """``1 / sqrt(reduction)``: an update whose entries are all of one size then moves outputs alike at every width."""
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        del output
+        return 1 / math.sqrt(max(1, reduction))
+
+
+@dataclasses.dataclass(frozen=True)
 class Constant(ShapeScale):
     """The same factor for every shape; ``Constant(1.0)`` leaves the direction as it is."""
 

@@ -14,6 +14,10 @@ from optax_muon.linalg._eigenbasis import EigenBasis as EigenBasis
 from optax_muon.linalg._eigenbasis import IdentityBasis as IdentityBasis
 from optax_muon.linalg._eigenbasis import RandomBasis as RandomBasis
 from optax_muon.linalg._exact import SVDPolar as SVDPolar
+from optax_muon.linalg._gate import Gate as Gate
+from optax_muon.linalg._gate import Gated as Gated
+from optax_muon.linalg._gate import LargeEnough as LargeEnough
+from optax_muon.linalg._gate import SpectralGap as SpectralGap
 from optax_muon.linalg._map import Info as Info
 from optax_muon.linalg._map import MatrixOp as MatrixOp
 from optax_muon.linalg._map import SpectralMap as SpectralMap

@@ -1,10 +1,17 @@
 """Optax transformations, one kind of state each."""
 
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
+from optax_muon.transforms._alternation import AlternationState as AlternationState
+from optax_muon.transforms._alternation import every as every
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
+from optax_muon.transforms._compression import FollowingState as FollowingState
+from optax_muon.transforms._compression import follow as follow
+from optax_muon.transforms._compression import scale_by_mean_sign as scale_by_mean_sign
+from optax_muon.transforms._compression import signs as signs
+from optax_muon.transforms._compression import step_by_messages as step_by_messages
 from optax_muon.transforms._equilibration import equilibrate as equilibrate
 from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from optax_muon.transforms._error_feedback import error_feedback as error_feedback

@@ -1,0 +1,59 @@
+"""Two transformations by turns."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class AlternationState(NamedTuple):
+    """State of `every`.
+
+    Attributes:
+        count: updates since the last turn, int32 scalar.
+        now: state of the transformation of every ``period``-th step.
+        otherwise: state of the other.
+    """
+
+    count: Any
+    now: optax.OptState
+    otherwise: optax.OptState
+
+
+def every(
+    period: int, tx: optax.GradientTransformation, otherwise: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+    """Apply ``tx`` at the first step and every ``period``-th after it, and ``otherwise`` at the rest.
+
+    Only the one whose turn it is computes, and only its state moves: a schedule inside counts its own turns.
+    `optax.conditionally_transform` leaves the update as it is at the other steps.
+
+    Args:
+        period: in steps; 1 is ``tx`` alone.
+        tx: a transformation, an expensive one as a rule.
+        otherwise: the other.
+
+    State: that of both.
+    """
+    if not isinstance(period, int) or period < 1:
+        raise ValueError(f"every: period must be a whole number >= 1, not {period}")
+    first, second = optax.with_extra_args_support(tx), optax.with_extra_args_support(otherwise)
+
+    def init_fn(params):
+        return AlternationState(jnp.zeros([], jnp.int32), first.init(params), second.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        def turn():
+            u, now = first.update(updates, state.now, params, **extra_args)
+            return optax.tree.cast_like(u, updates), now, state.otherwise
+
+        def other():
+            u, rest = second.update(updates, state.otherwise, params, **extra_args)
+            return optax.tree.cast_like(u, updates), state.now, rest
+
+        updates, now, rest = jax.lax.cond(state.count % period == 0, turn, other)
+        # Counted modulo the period: an int32 that saturates would stop the alternation.
+        return updates, AlternationState((state.count + 1) % period, now, rest)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,131 @@
+"""Signs with one size per matrix, and estimates that follow what they compress."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.matrices._labels import Leaves, accepted
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._reductions import entries_over, sum_over
+
+
+def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
+    r"""Keep the signs of every matrix and the mean of its sizes: one bit per entry and one number.
+
+    .. math::
+        C(X) = \operatorname{mean}|X| \operatorname{sign}(X)
+
+    It is a contraction: :math:`\|C(X) - X\|_F^2 = \|X\|_F^2 - \|X\|_1^2 / (mn)`. `optax.scale_by_sign` drops the
+    size.
+
+    Args:
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: none.
+    """
+
+    def compressed(path: str, x: Array, leaf: Leaf) -> Array:
+        mean = sum_over(jnp.abs(x), leaf) / entries_over(x.shape, leaf)
+        return (jnp.sign(x) * mean).astype(x.dtype)
+
+    def init_fn(params):
+        accepted(params, leaves)  # for its refusals alone
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        return map_by_path(compressed, updates, accepted(updates, leaves)), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+class FollowingState(NamedTuple):
+    """State of `follow` and of `step_by_messages`.
+
+    Attributes:
+        value: the estimate, or the exact weights, shaped like the parameters.
+        compressor: the compressor's own state.
+    """
+
+    value: PyTree
+    compressor: optax.OptState
+
+
+def follow(
+    compressor: optax.GradientTransformation, *, accumulator_dtype: Any = None
+) -> optax.GradientTransformationExtraArgs:
+    r"""Emit an estimate of the update that only compressed differences move: EF21.
+
+    Use it where a receiver could keep the same estimate from the messages alone.
+
+    .. math::
+        d_t = d_{t-1} + C(U_t - d_{t-1}), \qquad d_0 = 0
+
+    Args:
+        compressor: a contraction, e.g. `scale_by_mean_sign`.
+        accumulator_dtype: of the estimate; None: the parameter's own.
+
+    State: 1 float per parameter, and the compressor's.
+    """
+    compressor = optax.with_extra_args_support(compressor)
+
+    def init_fn(params):
+        return FollowingState(optax.tree.zeros_like(params, dtype=accumulator_dtype), compressor.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        behind = jax.tree.map(lambda u, d: u - d, updates, state.value)
+        message, inner = compressor.update(behind, state.compressor, params, **extra_args)
+        value = jax.tree.map(lambda d, m: (d + m).astype(d.dtype), state.value, message)
+        return optax.tree.cast_like(value, updates), FollowingState(value, inner)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def step_by_messages(compressor: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    r"""Take the step on exact weights kept here, and let the parameters follow by compressed differences.
+
+    Put it last, after the learning rate: the parameters are what a server broadcasts, and gradients are taken there.
+
+    .. math::
+        X_t = X_{t-1} + U_t, \qquad W_t = W_{t-1} + C(X_t - W_{t-1}), \qquad X_0 = W_0
+
+    Args:
+        compressor: a contraction, e.g. `scale_by_mean_sign`.
+
+    State: 1 float per parameter, and the compressor's.
+    """
+    compressor = optax.with_extra_args_support(compressor)
+
+    def init_fn(params):
+        return FollowingState(jax.tree.map(jnp.asarray, params), compressor.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("step_by_messages needs the parameters: call update(grads, state, params)")
+        exact = jax.tree.map(lambda x, u: (x + u).astype(x.dtype), state.value, updates)
+        behind = jax.tree.map(lambda x, w: x - w, exact, params)
+        message, inner = compressor.update(behind, state.compressor, params, **extra_args)
+        return optax.tree.cast_like(message, updates), FollowingState(exact, inner)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def signs(
+    *, error_feedback: bool, leaves: Leaves | None = None, accumulator_dtype: Any = None
+) -> optax.GradientTransformation:
+    """Take signs: `optax.scale_by_sign`, or with error feedback `follow` by `scale_by_mean_sign`.
+
+    Args:
+        error_feedback: whether what the signs leave out is made up for later.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        accumulator_dtype: of the estimate; None: the parameter's own.
+
+    State: with error feedback 1 float per parameter.
+    """
+    if not error_feedback:
+        return optax.scale_by_sign()
+    return follow(scale_by_mean_sign(leaves=leaves), accumulator_dtype=accumulator_dtype)

@@ -1,0 +1,30 @@
+"""Two transformations by turns."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from optax_muon.transforms import every
+
+
+def test_turns_and_their_states():
+    tx = every(3, optax.scale_by_schedule(lambda t: 10.0 + t), otherwise=optax.trace(0.5))
+    update, state, out = jax.jit(tx.update), tx.init(jnp.zeros([])), []
+    for _ in range(7):
+        u, state = update(jnp.ones([]), state)
+        out.append(float(u))
+    # each counts its own turns
+    assert out == [10.0, 1.0, 1.5, 11.0, 1.75, 1.875, 12.0]
+
+
+def test_period_one_and_refusals():
+    tx = every(1, optax.scale(2.0), otherwise=optax.scale(3.0))
+    state = tx.init(jnp.zeros([], jnp.bfloat16))
+    for _ in range(3):
+        u, state = tx.update(jnp.ones([], jnp.bfloat16), state)
+        assert u == 2
+        assert u.dtype == jnp.bfloat16
+    for period in (0, 2.0):
+        with pytest.raises(ValueError, match="period"):
+            every(period, optax.identity(), otherwise=optax.identity())
