@@ -17,9 +17,13 @@ from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import amuse as amuse
+from optax_muon.optimizers import asgo as asgo
+from optax_muon.optimizers import cosmos as cosmos
 from optax_muon.optimizers import ef_muon as ef_muon
+from optax_muon.optimizers import kl_shampoo as kl_shampoo
 from optax_muon.optimizers import lion_muon as lion_muon
 from optax_muon.optimizers import mimuon as mimuon
+from optax_muon.optimizers import muadam as muadam
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_mvr as muon_mvr
 from optax_muon.optimizers import muon_sign as muon_sign
@@ -32,6 +36,7 @@ from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import rmnp as rmnp
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
+from optax_muon.optimizers import splus as splus
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
@@ -66,9 +71,13 @@ __all__ = [
     # named optimizers
     "Card",
     "amuse",
+    "asgo",
+    "cosmos",
     "ef_muon",
+    "kl_shampoo",
     "lion_muon",
     "mimuon",
+    "muadam",
     "muon",
     "muon_mvr",
     "muon_sign",
@@ -82,4 +91,5 @@ __all__ = [
     "rmnp",
     "sign_muon",
     "soap",
+    "splus",
 ]

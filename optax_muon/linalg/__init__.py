@@ -13,11 +13,13 @@ from optax_muon.linalg._eigenbasis import Basis as Basis
 from optax_muon.linalg._eigenbasis import EigenBasis as EigenBasis
 from optax_muon.linalg._eigenbasis import IdentityBasis as IdentityBasis
 from optax_muon.linalg._eigenbasis import RandomBasis as RandomBasis
+from optax_muon.linalg._eigenbasis import Refresh as Refresh
 from optax_muon.linalg._exact import SVDPolar as SVDPolar
 from optax_muon.linalg._gate import Gate as Gate
 from optax_muon.linalg._gate import Gated as Gated
 from optax_muon.linalg._gate import LargeEnough as LargeEnough
 from optax_muon.linalg._gate import SpectralGap as SpectralGap
+from optax_muon.linalg._leading_subspace import LeadingSubspace as LeadingSubspace
 from optax_muon.linalg._map import Info as Info
 from optax_muon.linalg._map import MatrixOp as MatrixOp
 from optax_muon.linalg._map import SpectralMap as SpectralMap
@@ -25,3 +27,6 @@ from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._newton_schulz import NewtonSchulz as NewtonSchulz
 from optax_muon.linalg._normalize import Frobenius as Frobenius
 from optax_muon.linalg._normalize import Normalizer as Normalizer
+from optax_muon.linalg._whitening import GradientOp as GradientOp
+from optax_muon.linalg._whitening import KroneckerWhitening as KroneckerWhitening
+from optax_muon.linalg._whitening import OneSidedWhitening as OneSidedWhitening

@@ -55,6 +55,34 @@ def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m
     return jax.lax.switch(how, [lambda basis, factor: basis, decompose, iterate], basis, factor)
 
 
+@dataclasses.dataclass(frozen=True)
+class Refresh:
+    """When and how bases follow their factors: decomposed at the first update, then as said here.
+
+    Args:
+        every: updates between refreshes.
+        method: ``iterate`` is one step of orthogonal iteration by QR, ``decompose`` a full eigendecomposition.
+        count_from: number of the first update; refreshes come at multiples of ``every``.
+    """
+
+    every: int = 10
+    method: Literal["iterate", "decompose"] = "iterate"
+    count_from: int = 0
+
+    def __post_init__(self):
+        """Refuse what cannot be."""
+        if self.every < 1:
+            raise ValueError(f"refresh_every must be at least 1, not {self.every}")
+        if self.method not in ("iterate", "decompose"):
+            raise ValueError(f"method must be 'iterate' or 'decompose', not {self.method!r}")
+
+    def how(self, count: Array) -> Array:
+        """Say what `followed` is to do at update ``count``, from zero."""
+        refresh = DECOMPOSE if self.method == "decompose" else ITERATE
+        due = (count + self.count_from) % self.every == 0
+        return jnp.where(count == 0, DECOMPOSE, jnp.where(due, refresh, KEEP))
+
+
 class Basis(abc.ABC):
     """A pair of orthogonal bases for every matrix of a stack.
 
@@ -141,12 +169,9 @@ class EigenBasis(Basis):
 
     def __post_init__(self):
         """Refuse what cannot be."""
-        if self.refresh_every < 1:
-            raise ValueError(f"EigenBasis: refresh_every must be at least 1, not {self.refresh_every}")
+        Refresh(self.refresh_every, self.method, self.count_from)
         if self.max_side < 0:
             raise ValueError(f"EigenBasis: max_side must not be negative, not {self.max_side}")
-        if self.method not in ("iterate", "decompose"):
-            raise ValueError(f"EigenBasis: method must be 'iterate' or 'decompose', not {self.method!r}")
         if isinstance(self.decay, int | float) and not 0 <= self.decay < 1:
             raise ValueError(f"EigenBasis: decay must be in [0, 1), not {self.decay}")
 
@@ -162,9 +187,7 @@ class EigenBasis(Basis):
 
     def how(self, count: Array) -> Array:
         """Decompose at the first update, then refresh on schedule."""
-        refresh = DECOMPOSE if self.method == "decompose" else ITERATE
-        due = (count + self.count_from) % self.refresh_every == 0
-        return jnp.where(count == 0, DECOMPOSE, jnp.where(due, refresh, KEEP))
+        return Refresh(self.refresh_every, self.method, self.count_from).how(count)
 
     def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
         """Average the Gram matrices, and turn the bases where it is time."""

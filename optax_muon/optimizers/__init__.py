@@ -1,9 +1,13 @@
 """Named optimizers, one file per paper."""
 
 from optax_muon.optimizers._amuse import amuse as amuse
+from optax_muon.optimizers._asgo import asgo as asgo
+from optax_muon.optimizers._cosmos import cosmos as cosmos
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
+from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
 from optax_muon.optimizers._mimuon import mimuon as mimuon
+from optax_muon.optimizers._muadam import muadam as muadam
 from optax_muon.optimizers._muon import muon as muon
 from optax_muon.optimizers._muon_mvr import muon_mvr as muon_mvr
 from optax_muon.optimizers._muon_sign import muon_sign as muon_sign
@@ -16,3 +20,4 @@ from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._rmnp import rmnp as rmnp
 from optax_muon.optimizers._sign_muon import sign_muon as sign_muon
 from optax_muon.optimizers._soap import soap as soap
+from optax_muon.optimizers._splus import splus as splus

@@ -3,8 +3,10 @@
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._alternation import AlternationState as AlternationState
 from optax_muon.transforms._alternation import every as every
+from optax_muon.transforms._averaging import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
+from optax_muon.transforms._averaging import average_params as average_params
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
 from optax_muon.transforms._compression import FollowingState as FollowingState
@@ -12,6 +14,8 @@ from optax_muon.transforms._compression import follow as follow
 from optax_muon.transforms._compression import scale_by_mean_sign as scale_by_mean_sign
 from optax_muon.transforms._compression import signs as signs
 from optax_muon.transforms._compression import step_by_messages as step_by_messages
+from optax_muon.transforms._diagonal_metric import DiagonalMetricState as DiagonalMetricState
+from optax_muon.transforms._diagonal_metric import in_diagonal_metric as in_diagonal_metric
 from optax_muon.transforms._equilibration import equilibrate as equilibrate
 from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from optax_muon.transforms._error_feedback import error_feedback as error_feedback
@@ -27,6 +31,7 @@ from optax_muon.transforms._momentum import ema as ema
 from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import require_fraction as require_fraction
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
+from optax_muon.transforms._rms import scale_to_rms as scale_to_rms
 from optax_muon.transforms._rotated import RotatedState as RotatedState
 from optax_muon.transforms._rotated import rotated as rotated
 from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
@@ -46,3 +51,5 @@ from optax_muon.transforms._variance_reduction import SameBatchState as SameBatc
 from optax_muon.transforms._variance_reduction import correct_by_last_gradient as correct_by_last_gradient
 from optax_muon.transforms._variance_reduction import correct_by_same_batch as correct_by_same_batch
 from optax_muon.transforms._variance_reduction import extrapolated_ema as extrapolated_ema
+from optax_muon.transforms._with_gradients import apply_with_gradients as apply_with_gradients
+from optax_muon.transforms._with_gradients import with_gradients as with_gradients

@@ -156,3 +156,52 @@ def _at(value: Any, count: Any) -> Any:
 
 def _average(y: Array, z: Array, b: Any) -> Array:
     return z + (y - z) / b
+
+
+class ParamsEmaState(NamedTuple):
+    """State of `average_params`.
+
+    Attributes:
+        count: updates so far, int32 scalar.
+        log_rate: logarithm of the retained fraction, of which 1 - rate^t can be had without cancellation.
+        average: of the parameters, not yet corrected for its start at zero.
+    """
+
+    count: Any
+    log_rate: Any
+    average: PyTree
+
+    def eval_params(self, params: PyTree) -> PyTree:
+        """Give the corrected average; before the first update, the parameters."""
+        started = number(self.count) > 0
+        share = jnp.where(started, -jnp.expm1(number(self.log_rate) * number(self.count)), 1)
+        return overlay(lambda p, e: jnp.where(started, e / share, p.astype(e.dtype)), params, self.average)
+
+
+def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+    """Average the parameters beside the training, for evaluation by `optax_muon.eval_params`.
+
+    Every update adds the parameters that it is given, those before the step. Put it anywhere in a chain.
+
+    Args:
+        rate: the retained fraction, in [0, 1); 0.999 averages a thousand steps.
+        accumulator_dtype: of the average; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"average_params: rate must be in [0, 1), not {rate}")
+
+    def init_fn(params):
+        zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
+        return ParamsEmaState(
+            jnp.zeros([], jnp.int32), jnp.asarray(math.log(rate) if rate else -math.inf, float), zeros
+        )
+
+    def update_fn(updates, state, params=None):
+        if params is None:
+            raise ValueError("average_params: update needs the parameters")
+        average = jax.tree.map(lambda e, p: (rate * e + (1 - rate) * p).astype(e.dtype), state.average, params)
+        return updates, ParamsEmaState(optax.safe_increment(state.count), state.log_rate, average)
+
+    return optax.GradientTransformation(init_fn, update_fn)

@@ -13,6 +13,7 @@ from optax_muon.linalg import Info, MatrixOp
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._eigenbasis import KEEP, Basis, from_basis, to_basis
 from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._leaf import Role
 from optax_muon.matrices._placement import Placement
 from optax_muon.transforms._lift import Lift, LiftState
 from optax_muon.transforms._momentum import NesterovEmaState
@@ -45,6 +46,7 @@ def rotated(
     *,
     skip_first: bool = False,
     linear: Mapping[type, str] = LINEAR,
+    roles: tuple[Role, ...] = ("hidden",),
     leaves: Leaves | None = None,
     placement: Placement | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -62,6 +64,7 @@ def rotated(
         basis: `linalg.EigenBasis`, `linalg.RandomBasis` or `linalg.IdentityBasis`.
         skip_first: give zero at the first update, which then only shows the bases what gradients look like.
         linear: state type -> field, of ``inner``'s memories that are sums of gradients.
+        roles: roles it accepts; any other leaf is an error.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the work runs; None: on the spot.
 
@@ -70,7 +73,7 @@ def rotated(
     inner = optax.with_extra_args_support(inner)
 
     def lift(op: MatrixOp) -> Lift:
-        return Lift(op, leaves, placement)
+        return Lift(op, leaves, placement, roles)
 
     def init_fn(params):
         bases: Any = lift(_Into(basis)).init(params)
@@ -85,7 +88,8 @@ def rotated(
         moves, new_bases, _ = lift(_Back(basis, how)).apply(moves, bases, gradient=updates)
         if skip_first:
             first = count == 0
-            moves = jax.tree.map(lambda u: jnp.where(first, jnp.zeros_like(u), u), moves)
+            # A product and not a choice, so that a NaN in the first gradient is seen.
+            moves = jax.tree.map(lambda u: u * jnp.where(first, 0, 1).astype(u.dtype), moves)
             new_inner = jax.tree.map(lambda new, old: jnp.where(first, old, new), new_inner, state.inner)
         if basis.turns and jax.tree.leaves(updates):
             both = {path: tuple(zip(bases.carries[path], new, strict=True)) for path, new in new_bases.carries.items()}

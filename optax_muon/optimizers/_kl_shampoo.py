@@ -1,0 +1,78 @@
+"""KL-Shampoo."""
+
+from typing import Any
+
+import optax
+
+from optax_muon import transforms
+from optax_muon._registry import card
+from optax_muon.linalg._eigenbasis import Refresh
+from optax_muon.linalg._whitening import KroneckerWhitening
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._placement import Placement
+
+
+@card(
+    kind="matrix",
+    paper="Lin et al., KL-Shampoo, arXiv 2509.03378",
+    confidence="EXACT",
+    state="1 + 2 (m^2 + n^2) / (m n) for an m x n matrix",
+    chain="ema -> KroneckerWhitening -> decoupled decay -> learning rate",
+    deviations="factors start from the first gradient's RMS; eigenvalues are floored relative to the largest",
+    learning_rate=3e-3,
+)
+def kl_shampoo(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum: Any = 0.9,
+    decay: Any = 0.95,
+    refresh_every: int = 10,
+    max_side: int = 10000,
+    epsilon: float = 1e-8,
+    weight_decay: Any = 0.0,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    state_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Whiten the momentum by a Kronecker covariance of the gradients, without Adam inside.
+
+    For hidden matrices. Each factor is measured in the geometry of the other, so that their product fits the
+    gradients' covariance; Shampoo without that needs grafting.
+
+    .. math::
+        S_L &\leftarrow \beta S_L + \tfrac{1 - \beta}{n} G_t S_R^{-1} G_t^T, \qquad
+        S_R \leftarrow \beta S_R + \tfrac{1 - \beta}{m} G_t^T S_L^{-1} G_t \\
+        M_t &= \mu M_{t-1} + (1 - \mu) G_t, \qquad
+        W_t = W_{t-1} - \eta_t \left( S_L^{-1/2} M_t S_R^{-1/2} + \lambda W_{t-1} \right)
+
+    Args:
+        learning_rate: entries of an update have RMS about 1 before it, as Adam's, so AdamW's rates are a start.
+        momentum: the retained fraction mu, in [0, 1).
+        decay: beta, of the factors.
+        refresh_every: updates between one QR step of the bases through which inverses are taken; the first update
+            decomposes.
+        max_side: a longer side is left as it is, and keeps no factor.
+        epsilon: eigenvalues count at least this fraction of the largest.
+        weight_decay: decoupled, multiplied by the learning rate.
+        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
+        placement: where the matrices are computed; None: on the spot.
+        state_dtype: of the momentum; None: the parameters' own. Factors and bases are float32 or wider.
+
+    State: 1 float per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
+
+    Differs from the published codes: a factor starts from the first gradient's RMS times I instead of a fixed
+    multiple, so that the rule stays scale free; the floor of eigenvalues is relative.
+
+    References:
+        arXiv 2509.03378.
+    """
+    transforms.require_fraction("kl_shampoo: momentum", momentum)
+    transforms.require_fraction("kl_shampoo: decay", decay)
+    whitening = KroneckerWhitening(decay, Refresh(refresh_every), max_side, epsilon)
+    average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
+    whitened = transforms.apply_with_gradients(whitening, leaves=leaves, placement=placement)
+    return optax.chain(
+        transforms.with_gradients(optax.chain(average, whitened)),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,90 @@
+"""Any update rule for matrices, carried out in an entrywise rescaled geometry."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.transforms._momentum import require_fraction
+
+
+class DiagonalMetricState(NamedTuple):
+    """State of `in_diagonal_metric`.
+
+    Attributes:
+        count: updates so far, int32 scalar.
+        second: average of squared gradients, shaped like the parameters.
+        inner: the inner transformation's state.
+    """
+
+    count: Any
+    second: PyTree
+    inner: optax.OptState
+
+
+def in_diagonal_metric(
+    inner: optax.GradientTransformation,
+    decay: Any,
+    *,
+    epsilon: float = 1e-8,
+    form: Literal["adam", "sania"] = "adam",
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divide by an entrywise scale before a rule and once more after it.
+
+    .. math::
+        U = \text{inner}(X / s) / s, \qquad V_t = \beta V_{t-1} + (1 - \beta) G_t^2, \qquad
+        s = (\sqrt{\hat V} + \varepsilon)^{1/2} \text{ or } (\hat V + \varepsilon)^{1/2} \ (\text{sania})
+
+    With an oracle of a norm inside it is the oracle of that norm in the rescaled coordinates; with nothing inside
+    (``optax.identity()``) and an average of gradients before it, Adam without its first bias correction.
+
+    Args:
+        inner: an orthogonaliser or an oracle.
+        decay: beta, in [0, 1).
+        epsilon: keeps the scale positive.
+        form: ``adam`` takes the fourth root of V, ``sania`` the square root, which makes the rule indifferent to how
+            entries of the parameters are scaled.
+        accumulator_dtype: of V; None: the parameter's own.
+
+    ``update`` takes the raw gradients as ``gradients`` (see `with_gradients`); without, the updates are the gradients.
+
+    State: 1 float per parameter and the inner transformation's.
+    """
+    require_fraction("in_diagonal_metric: decay", decay)
+    if form not in ("adam", "sania"):
+        raise ValueError(f"in_diagonal_metric: form must be 'adam' or 'sania', not {form!r}")
+    inner = optax.with_extra_args_support(inner)
+
+    def init_fn(params):
+        second = optax.tree.zeros_like(params, dtype=accumulator_dtype)
+        return DiagonalMetricState(jnp.zeros([], jnp.int32), second, inner.init(params))
+
+    def scale(v: Array, count: Array) -> Array:
+        wide = v.astype(_wide(v))
+        hat = wide / (1 - decay ** count.astype(wide.dtype))
+        return jnp.sqrt(jnp.sqrt(hat) + epsilon) if form == "adam" else jnp.sqrt(hat + epsilon)
+
+    def update_fn(updates, state, params=None, *, gradients: Any = None, **extra_args):
+        seen = updates if gradients is None else gradients
+        count = jnp.asarray(optax.safe_increment(state.count))
+
+        def average(v, g):
+            wide = g.astype(_wide(g))
+            return (decay * v + (1 - decay) * wide * wide).astype(v.dtype)
+
+        second = jax.tree.map(average, state.second, seen)
+        scales = jax.tree.map(lambda v: scale(v, count), second)
+        before = jax.tree.map(lambda x, s: (x / s).astype(x.dtype), updates, scales)
+        after, inner_state = inner.update(before, state.inner, params, **extra_args)
+        out = jax.tree.map(lambda x, s: (x / s).astype(x.dtype), after, scales)
+        return out, DiagonalMetricState(count, second, inner_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _wide(x: Array) -> Any:
+    return accumulator_dtype(x.dtype)

@@ -1,0 +1,35 @@
+"""Bring every matrix of an update to one root mean square."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._reductions import entries_over, norm_over
+
+
+def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
+    """Scale every matrix so that its entries have root mean square ``rms``, as AdamW's have about 0.2; zero stays.
+
+    Unlike `shapes.RMSMatch` it looks at the update itself, so an inexact or rank-deficient direction is matched too.
+
+    Args:
+        rms: of every matrix.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    State: none.
+    """
+    if isinstance(rms, int | float) and not rms > 0:
+        raise ValueError(f"scale_to_rms: rms must be positive, not {rms}")
+
+    def scale(path: str, x: Array, found) -> Array:
+        norm = norm_over(x, found.leaf)
+        wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, found.leaf), norm.dtype))
+        return (x / jnp.where(norm == 0, 1, norm) * wanted).astype(x.dtype)
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        return map_by_path(scale, updates, findings(updates, leaves)), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)
