@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
+
+_HIGH, _HIGHEST = jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,31 +17,64 @@ class Arithmetic:
     A float32 product is one bfloat16 pass on a TPU and TF32 on a GPU unless a precision is named. Sums are always
     accumulated in float32 or wider.
 
-    Attributes:
-        storage: dtype in which matrices stand between products; None keeps the input's, widened to float32.
+    Args:
+        storage: dtype in which matrices stand between products: bfloat16, float16, float32 or float64; None keeps the
+            input's, widened to float32.
         precision: passed to every product.
     """
 
     storage: Any = None
-    precision: jax.lax.Precision = jax.lax.Precision.HIGHEST
+    precision: jax.lax.Precision = _HIGHEST
+
+    def __post_init__(self):
+        """Refuse a storage or precision in which no iteration was measured."""
+        allowed = ("bfloat16", "float16", "float32", "float64")
+        if self.storage is not None and jnp.dtype(self.storage).name not in allowed:
+            raise ValueError(f"Arithmetic: storage must be None or one of {', '.join(allowed)}, not {self.storage}")
+        if not isinstance(self.precision, jax.lax.Precision):
+            raise ValueError(f"Arithmetic: precision must be a jax.lax.Precision, not {self.precision!r}")
+
+    @property
+    def significand_bits(self) -> int | None:
+        """Bits of a stored number that every platform's product keeps; None where a product drops stored bits unevenly.
+
+        HIGH is TF32 on a GPU; DEFAULT rounds operands to bfloat16 on a TPU. Stored bfloat16 loses nothing anywhere.
+        """
+        if self.storage is not None and jnp.dtype(self.storage) == jnp.bfloat16:
+            return 8
+        if self.precision == jax.lax.Precision.DEFAULT:
+            return None
+        if self.precision == _HIGH or (self.storage is not None and jnp.dtype(self.storage) == jnp.float16):
+            return 11
+        return 24
 
     def working_dtype(self, dtype: Any) -> Any:
         """Dtype of the iterates for input of ``dtype``."""
         wide = accumulator_dtype(dtype)
-        return wide if self.storage is None else jnp.dtype(self.storage)
+        if self.storage is None:
+            return wide
+        if jnp.issubdtype(wide, jnp.complexfloating):
+            raise TypeError(f"Arithmetic: storage {jnp.dtype(self.storage).name} has no room for {wide}; leave it None")
+        return jnp.dtype(self.storage)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Multiply, and leave the result in the accumulator's dtype."""
         return jnp.matmul(a, b, precision=self.precision, preferred_element_type=accumulator_dtype(a.dtype))
 
+    def gram(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m m"]:
+        """Multiply by the conjugate transpose, in the accumulator's dtype."""
+        return self.matmul(x, jnp.conj(x.mT))
+
 
 FLOAT32 = Arithmetic()
+FLOAT16 = Arithmetic(storage=jnp.float16)
 BFLOAT16 = Arithmetic(storage=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT)
 
 
 def accumulator_dtype(dtype: Any) -> Any:
-    """Widen float16, bfloat16 and float8 to float32; leave float32, float64 and complex as they are."""
-    return jnp.promote_types(dtype, jnp.float32)
+    """Widen float8, float16 and bfloat16 to float32; leave float32, float64 and complex as they are."""
+    # JAX refuses to promote float8 by itself.
+    return jnp.dtype(jnp.float32) if jnp.dtype(dtype).itemsize == 1 else jnp.promote_types(dtype, jnp.float32)
 
 
 def require_inexact(x: Array, what: str) -> None:

@@ -2,67 +2,8 @@
 
 import dataclasses
 
-import numpy as np
-
-
-@dataclasses.dataclass(frozen=True)
-class Coefficients:
-    """A schedule of odd polynomials ``p_t(s) = c0 s + c1 s^3 + c2 s^5 + ...``, applied one after another.
-
-    Attributes:
-        name: origin and year.
-        rows: one tuple ``(c0, c1, ...)`` per step, lowest degree first.
-        source: where the numbers were published.
-        safety: the schedule expects ``X / (safety * norm(X))``; 1.02 keeps rounding from pushing the largest
-            singular value out of the interval the polynomials were made for.
-    """
-
-    name: str
-    rows: tuple[tuple[float, ...], ...]
-    source: str
-    safety: float = 1.0
-
-    def __post_init__(self):
-        """Refuse an empty or ragged table and a safety below 1."""
-        if not self.rows or len({len(row) for row in self.rows}) != 1 or len(self.rows[0]) < 2:
-            raise ValueError(f"coefficients {self.name!r}: give at least one row, all of one length >= 2, not {self.rows}")
-        if not self.safety >= 1.0:
-            raise ValueError(f"coefficients {self.name!r}: safety must be >= 1, not {self.safety}")
-
-    @property
-    def steps(self) -> int:
-        """Number of polynomials."""
-        return len(self.rows)
-
-    @property
-    def degree(self) -> int:
-        """Degree of each polynomial."""
-        return 2 * len(self.rows[0]) - 1
-
-    def first(self, steps: int) -> "Coefficients":
-        """Take the first ``steps`` polynomials; beyond the end of the table its last row repeats."""
-        if steps < 1:
-            raise ValueError(f"coefficients {self.name!r}: steps must be >= 1, not {steps}")
-        rows = self.rows[:steps] + self.rows[-1:] * (steps - len(self.rows))
-        return dataclasses.replace(self, rows=rows)
-
-    def with_safety(self, safety: float) -> "Coefficients":
-        """Fold a safety factor in, as Polar Express does: ``p(s / safety)`` in every step but the last."""
-        scaled = tuple(tuple(c / safety ** (2 * i + 1) for i, c in enumerate(row)) for row in self.rows[:-1])
-        return dataclasses.replace(self, rows=scaled + self.rows[-1:], safety=self.safety * safety)
-
-    def scalar(self, s: np.ndarray) -> np.ndarray:
-        """Image of normalised singular values ``s`` in [0, 1], float64, the safety division included."""
-        s = np.asarray(s, np.float64) / self.safety
-        for row in self.rows:
-            s = s * np.polynomial.polynomial.polyval(s * s, row)
-        return s
-
-    def image(self, lower: float, upper: float = 1.0, points: int = 20_001) -> tuple[float, float]:
-        """Interval into which the schedule maps ``[lower, upper]``, from a log-spaced grid in float64."""
-        values = self.scalar(np.geomspace(lower, upper, points))
-        return float(values.min()), float(values.max())
-
+from optax_muon.linalg._normalize_gram import AOL
+from optax_muon.linalg._table import Coefficients
 
 JORDAN_2024 = Coefficients(
     "JORDAN_2024",
@@ -80,6 +21,22 @@ YOU_2025 = Coefficients(
         (2.8366, -3.0525, 1.2012),
     ),
     "Jiacheng You (2025); 'dion' in optax.contrib.muon, 'quintic' in Emerging-Optimizers",
+)
+
+YOU_SIX_2025 = Coefficients(
+    "YOU_SIX_2025",
+    tuple(
+        (a / 1024, b / 1024, c / 1024)
+        for a, b, c in (
+            (3955, -8306, 5008),
+            (3735, -6681, 3463),
+            (3799, -6499, 3211),
+            (4019, -6385, 2906),
+            (2677, -3029, 1162),
+            (2172, -1833, 682),
+        )
+    ),
+    "Jiacheng You, with an idea of Franz Cesista (2025); Modula, and Newhouse et al., arXiv 2507.13338",
 )
 
 POLAR_EXPRESS_PAPER_2025 = Coefficients(
@@ -110,4 +67,106 @@ POLAR_EXPRESS_NANOGPT_2025 = Coefficients(
     "modded-nanogpt (2025), github.com/KellerJordan/modded-nanogpt: Polar Express for five steps, lower bound 1e-3, "
     "safety 1.02 folded into all rows but the last",
     safety=1.02,
+)
+
+POLAR_EXPRESS_MANIFOLDS_2025 = dataclasses.replace(
+    POLAR_EXPRESS_PAPER_2025.with_safety(1.01).first(10),
+    name="POLAR_EXPRESS_MANIFOLDS_2025",
+    source="Thinking Machines, Modular Manifolds (2025), github.com/thinking-machines-lab/manifolds: ten steps of the "
+    "paper's list, safety 1.01; 'thinky_polar_express' in HeavyBall",
+)
+
+POLAR_EXPRESS_GRAM_2026 = Coefficients(
+    "POLAR_EXPRESS_GRAM_2026",
+    tuple((a / 1.05, b / 1.05**3, c / 1.05**5) for a, b, c in POLAR_EXPRESS_PAPER_2025.rows[:5]),
+    "Zhang, Amsel, Chen, Dao (2026), github.com/Dao-AILab/gram-newton-schulz: the paper's first five rows, all five "
+    "divided by 1.05 (the norm is not, so small values come out up to five percent low)",
+)
+
+CANS_2025 = Coefficients(
+    "CANS_2025",
+    (
+        (8.470328803848073, -25.108074706661885, 18.62927559911802),
+        (4.1828341832939415, -3.1087011098892434, 0.5806066813500497),
+        (3.9618572789615976, -2.954063746359376, 0.5629761179538959),
+        (3.2865862170279603, -2.4647201345312815, 0.5073576938614547),
+        (2.2737499944340405, -1.6446603679080711, 0.4161909274978869),
+        (1.8887161973518287, -1.265157225338601, 0.37651892555749106),
+        (1.8750008858661797, -1.250000984305217, 0.37500009843936793),
+    ),
+    "Grishina et al., CANS, arXiv 2506.10935, lower bound 1e-3; the first five rows, rounded, are 'cans' in "
+    "Emerging-Optimizers",
+)
+
+CANS_CUBIC_2025 = Coefficients(
+    "CANS_CUBIC_2025",
+    (
+        (5.182503604966906, -5.126830178299687),
+        (2.586120737395915, -0.641538812403133),
+        (2.567364126726186, -0.6391058222170474),
+        (2.520560084348265, -0.6330225823828756),
+        (2.410759275435182, -0.6186815444268036),
+        (2.1883348130094173, -0.5893091162177136),
+        (1.8595760874873613, -0.5449991062102938),
+        (1.589020160467417, -0.5075811685214573),
+        (1.5051653981684994, -0.4957799077972079),
+        (1.4925557853149838, -0.49259266842078675),
+    ),
+    "Emerging-Optimizers, matrix inverse roots by scaled cubic CANS (2025); its coupled iteration takes the root of an "
+    "eigenvalue through these same polynomials",
+)
+
+AOL_2025 = Coefficients(
+    "AOL_2025",
+    (
+        (4.0098, -7.0585, 2.4635),
+        (3.4585, -5.5479, 2.5959),
+        (2.7573, -3.2939, 1.4254),
+        (2.7215, -3.0494, 1.3169),
+    ),
+    "'aol' in Emerging-Optimizers and Levanter, from github.com/thib-s/flash-newton-schulz (2025). The first row is "
+    "negative above 0.8837 and both norms reach 1 on a matrix of rank 1: the safety of 1.2 is ours",
+    safety=1.2,
+    normalize=AOL(),
+)
+
+TURBO_MUON_2025 = Coefficients(
+    "TURBO_MUON_2025",
+    YOU_2025.rows[1:],
+    "Boissin et al., Turbo-Muon, arXiv 2512.04632: the last four rows of YOU_2025 after AOL scaling",
+    normalize=AOL(),
+)
+
+DEEPSEEK_V4_2026 = Coefficients(
+    "DEEPSEEK_V4_2026",
+    ((3.4445, -4.7750, 2.0315),) * 8 + ((2.0, -1.5, 0.5),) * 2,
+    "DeepSeek-V4 technical report (2026): eight steps of JORDAN_2024, then two that converge to 1",
+)
+
+CUBIC_2026 = Coefficients(
+    "CUBIC_2026",
+    (
+        (3.3656576, -3.3420992),
+        (2.5744352, -1.4957376),
+        (2.5368962, -1.4312570),
+        (2.4418906, -1.2764040),
+        (2.2230472, -0.9630650),
+    ),
+    "Relaxed cubic Newton-Schulz, arXiv 2606.00371 (lower bound 7e-3); 'cubic5' in Emerging-Optimizers",
+)
+
+TABLES = (
+    JORDAN_2024,
+    YOU_2025,
+    YOU_SIX_2025,
+    POLAR_EXPRESS_PAPER_2025,
+    POLAR_EXPRESS_NANOGPT_2025,
+    POLAR_EXPRESS_MANIFOLDS_2025,
+    POLAR_EXPRESS_GRAM_2026,
+    CANS_2025,
+    CANS_CUBIC_2025,
+    AOL_2025,
+    TURBO_MUON_2025,
+    DEEPSEEK_V4_2026,
+    CUBIC_2026,
 )

@@ -3,18 +3,14 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, require_inexact
-from optax_muon.linalg._coefficients import POLAR_EXPRESS_NANOGPT_2025, Coefficients
-from optax_muon.linalg._map import SpectralMap
-from optax_muon.linalg._normalize import Frobenius, Normalizer
+from optax_muon.linalg._arithmetic import Arithmetic
+from optax_muon.linalg._iteration import Iteration
 
 
 @dataclasses.dataclass(frozen=True)
-class NewtonSchulz(SpectralMap):
+class NewtonSchulz(Iteration):
     r"""Orthogonalise by a schedule of odd polynomials, the plain iteration.
 
     Use it where stability in every dtype matters more than speed; it approximates the polar factor ``U V^T`` as well
@@ -26,11 +22,11 @@ class NewtonSchulz(SpectralMap):
 
     Args:
         coefficients: a table of `optax_muon.linalg`, or any array of shape (steps, terms), lowest degree first; an
-            array may be a tracer.
-        normalize: brings the singular values into [0, 1].
+            array may be a tracer, and its signs are the caller's affair.
+        normalize: brings the singular values into [0, 1]; None: the norm that the table was made for.
         arithmetic: storage dtype and precision of the products.
 
-    Cost: ``steps (4 m^2 n + 2 m^3)`` FLOPs for quintic rows, m <= n.
+    Cost: ``steps (4 m^2 n + 2 m^3)`` FLOPs for quintic rows, m <= n; a cubic saves the ``2 m^3``.
 
     Differs from the published listings: the norm has no epsilon, so tiny gradients are orthogonalised as well.
 
@@ -41,58 +37,36 @@ class NewtonSchulz(SpectralMap):
         [1.0, 1.0]
     """
 
-    coefficients: Coefficients | Array | np.ndarray = POLAR_EXPRESS_NANOGPT_2025
-    normalize: Normalizer = Frobenius()
-    arithmetic: Arithmetic = FLOAT32
+    def flops(self, m: int, n: int) -> int:
+        """Count the products of one m x n matrix."""
+        m, n = sorted((m, n))
+        steps, terms = self.rows.shape
+        return steps * (4 * m * m * n + (terms - 2) * 2 * m**3)
 
-    def __post_init__(self):
-        """Refuse a table that is not (steps, terms)."""
-        rows = self.rows
-        if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] < 2:
-            raise ValueError(f"NewtonSchulz: coefficients must have shape (steps >= 1, terms >= 2), not {rows.shape}")
-
-    @property
-    def rows(self) -> Array | np.ndarray:
-        """The schedule as an array, shape (steps, terms)."""
-        if isinstance(self.coefficients, Coefficients):
-            return np.asarray(self.coefficients.rows)
-        return self.coefficients if isinstance(self.coefficients, jax.Array) else np.asarray(self.coefficients)
-
-    @property
-    def safety(self) -> float:
-        """The factor that the norm is multiplied by."""
-        return self.coefficients.safety if isinstance(self.coefficients, Coefficients) else 1.0
-
-    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
-        """Orthogonalise every matrix; the result has the dtype of ``x``."""
-        require_inexact(x, "NewtonSchulz")
-        if 0 in x.shape:
-            return x
-        tall = x.shape[-2] > x.shape[-1]
-        y = x.mT if tall else x
-        y = self.normalize.apply(y) / self.safety
-        storage = self.arithmetic.working_dtype(x.dtype)
+    def iterate(
+        self, x: Float[Array, "*batch m n"], gram: Float[Array, "*batch m m"] | None, rows: Float[Array, "steps terms"]
+    ) -> Float[Array, "*batch m n"]:
+        """Run the schedule."""
+        if gram is not None:
+            x, rows = odd_polynomial(x, rows[0], self.arithmetic, gram).astype(x.dtype), rows[1:]
 
         def step(y, row):
-            return odd_polynomial(y, row, self.arithmetic).astype(storage), None
+            return odd_polynomial(y, row, self.arithmetic).astype(y.dtype), None
 
         # A scan, not a Python loop: one step's temporaries are alive at a time, and the program stays small.
-        y, _ = jax.lax.scan(step, y.astype(storage), jnp.asarray(self.rows, jnp.real(y).dtype))
-        y = y.astype(x.dtype)
-        return y.mT if tall else y
-
-    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
-        """Compose the polynomials on the normalised spectrum."""
-        s = self.normalize.scalar(s) / self.safety
-        for row in self.rows:
-            s = s * jnp.polyval(jnp.asarray(row[::-1], s.dtype), s * s)
-        return s
+        return jax.lax.scan(step, x, rows)[0]
 
 
-def odd_polynomial(x: Array, row: Array, arithmetic: Arithmetic) -> Array:
-    """Evaluate ``c0 X + (c1 A + c2 A^2 + ...) X`` with ``A = X X^H`` by Horner's rule, m <= n."""
-    gram = arithmetic.matmul(x, jnp.conj(x.mT))
-    inner, gram_stored = row[-1] * gram, gram.astype(x.dtype)
-    for c in row[-2:0:-1]:
-        inner = c * gram + arithmetic.matmul(gram_stored, inner.astype(x.dtype))
+def odd_polynomial(x: Array, row: Array, arithmetic: Arithmetic, gram: Array | None = None) -> Array:
+    """Evaluate ``c0 X + (c1 A + c2 A^2 + ...) X`` with ``A = X X^H``, m <= n."""
+    gram = arithmetic.gram(x) if gram is None else gram
+    inner = even_polynomial(gram, row, arithmetic, x.dtype)
     return row[0] * x + arithmetic.matmul(inner.astype(x.dtype), x)
+
+
+def even_polynomial(gram: Array, row: Array, arithmetic: Arithmetic, storage: jax.typing.DTypeLike) -> Array:
+    """Evaluate ``c1 A + c2 A^2 + ...`` by Horner's rule, every operand in its storage dtype."""
+    inner, stored = row[-1] * gram, gram.astype(storage)
+    for c in row[-2:0:-1]:
+        inner = c * gram + arithmetic.matmul(stored, inner.astype(storage))
+    return inner

@@ -2,15 +2,24 @@
 
 import abc
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._arithmetic import Arithmetic, accumulator_dtype
 
 
 class Normalizer(abc.ABC):
-    """Scales each matrix of a stack so that its largest singular value is at most 1."""
+    """Scales each matrix of a stack so that its largest singular value is at most 1.
+
+    Attributes:
+        commutes_with_transpose: as for `SpectralMap`.
+        commutes_with_padding: as for `SpectralMap`.
+    """
+
+    commutes_with_transpose: ClassVar[bool] = True
+    commutes_with_padding: ClassVar[bool] = True
 
     @abc.abstractmethod
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -19,6 +28,13 @@ class Normalizer(abc.ABC):
     @abc.abstractmethod
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Say what ``apply`` does to the spectrum ``s``."""
+
+    def prepare(
+        self, x: Float[Array, "*batch m n"], arithmetic: Arithmetic
+    ) -> tuple[Float[Array, "*batch m n"], Float[Array, "*batch m m"] | None]:
+        """Scale matrices with m <= n for an iteration; give their Gram matrices too, where they were formed anyway."""
+        del arithmetic
+        return self.apply(x), None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +48,24 @@ class Frobenius(Normalizer):
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Scale to Frobenius norm 1."""
         x = divide_by_largest_entry(x)
-        norm = jnp.sqrt(jnp.sum(jnp.real(x * jnp.conj(x)), axis=(-2, -1), keepdims=True))
-        return x / jnp.where(norm == 0, 1, norm)
+        return x / one_if_zero(jnp.sqrt(sum_of_squares(x)))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Divide the spectrum by its Euclidean norm."""
-        norm = jnp.linalg.norm(s, axis=-1, keepdims=True)
-        return s / jnp.where(norm == 0, 1, norm)
+        return s / one_if_zero(jnp.linalg.norm(s, axis=-1, keepdims=True))
 
 
 def divide_by_largest_entry(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
     """Bring the largest entry of every matrix to 1, in float32 or wider; zero stays zero, NaN and Inf give NaN."""
     x = x.astype(accumulator_dtype(x.dtype))
-    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
-    return x / jnp.where(largest == 0, 1, largest)
+    return x / one_if_zero(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+
+
+def sum_of_squares(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch 1 1"]:
+    """Square of the Frobenius norm."""
+    return jnp.sum(jnp.real(x * jnp.conj(x)), axis=(-2, -1), keepdims=True)
+
+
+def one_if_zero(norm: Array) -> Array:
+    """Make a norm safe to divide by: a zero matrix stays zero, and NaN stays NaN."""
+    return jnp.where(norm == 0, 1, norm)
