@@ -19,6 +19,7 @@ from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import amuse as amuse
 from optax_muon.optimizers import asgo as asgo
 from optax_muon.optimizers import cosmos as cosmos
+from optax_muon.optimizers import dion as dion
 from optax_muon.optimizers import ef_muon as ef_muon
 from optax_muon.optimizers import kl_shampoo as kl_shampoo
 from optax_muon.optimizers import lion_muon as lion_muon
@@ -73,6 +74,7 @@ __all__ = [
     "amuse",
     "asgo",
     "cosmos",
+    "dion",
     "ef_muon",
     "kl_shampoo",
     "lion_muon",

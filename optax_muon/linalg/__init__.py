@@ -27,6 +27,7 @@ from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._newton_schulz import NewtonSchulz as NewtonSchulz
 from optax_muon.linalg._normalize import Frobenius as Frobenius
 from optax_muon.linalg._normalize import Normalizer as Normalizer
+from optax_muon.linalg._power_step import PowerStep as PowerStep
 from optax_muon.linalg._whitening import GradientOp as GradientOp
 from optax_muon.linalg._whitening import KroneckerWhitening as KroneckerWhitening
 from optax_muon.linalg._whitening import OneSidedWhitening as OneSidedWhitening

@@ -38,9 +38,11 @@ class Info(NamedTuple):
 
     Attributes:
         dual: ``<x, y>`` of every matrix, shape ``(*batch,)``, or None where the operation does not compute it.
+        factors: thin ``(a, b)`` with ``a b^T`` the part of ``x`` that a low-rank operation used, or None.
     """
 
     dual: Any = None
+    factors: Any = None
 
 
 class MatrixOp(abc.ABC):

@@ -3,6 +3,7 @@
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo
 from optax_muon.optimizers._cosmos import cosmos as cosmos
+from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
 from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon

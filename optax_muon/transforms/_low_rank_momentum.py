@@ -1,0 +1,80 @@
+"""Momentum that forgets only what a low-rank update has used."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg import PowerStep
+from optax_muon.linalg._arithmetic import FLOAT32
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._leaf import restore
+from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._placement import Placement
+from optax_muon.transforms._lift import Lift
+from optax_muon.transforms._momentum import require_fraction
+
+
+class LowRankMomentumState(NamedTuple):
+    """State of `low_rank_momentum`.
+
+    Attributes:
+        residual: momentum with what was used taken off, shaped like the parameters.
+        subspace: of the lifted `PowerStep`.
+    """
+
+    residual: PyTree
+    subspace: Any
+
+
+def low_rank_momentum(
+    decay: Any,
+    rank: int,
+    *,
+    epsilon: float = 1e-8,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    accumulator_dtype: Any = None,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Emit a near-orthogonal matrix of low rank, and keep in the momentum what it left out: Dion's error feedback.
+
+    .. math::
+        B_t = M_{t-1} + G_t, \qquad (Y_t, L_t) = \text{one power step on } B_t, \qquad M_t = B_t - (1 - \mu) L_t
+
+    Y is emitted; L, the part of B inside the followed subspace, is computed from its two thin factors where the
+    parameter lies.
+
+    Args:
+        decay: mu, the retained fraction of what was used, in [0, 1].
+        rank: of the update, reduced to a matrix's shorter side.
+        epsilon: of the column lengths.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the power steps run; None: on the spot.
+        accumulator_dtype: of the momentum; None: the parameter's own.
+        seed: of the first subspace.
+
+    State: 1 float per parameter, and ``rank`` per input of every matrix.
+    """
+    if not (isinstance(decay, int | float) and decay == 1):
+        require_fraction("low_rank_momentum: decay", decay)
+    lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)
+
+    def init_fn(params):
+        return LowRankMomentumState(optax.tree.zeros_like(params, dtype=accumulator_dtype), lift.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        whole = jax.tree.map(lambda m, g: m + g, state.residual, updates)
+        direction, subspace, done = lift.apply(whole, state.subspace)
+        table = lift.resolve(updates)
+
+        def left(path: str, b: Array, leaf, result) -> Array:
+            seen = [FLOAT32.matmul(r, p.mT) for r, p in (info.factors for info in result.infos)]
+            return (b - (1 - decay) * restore(seen, leaf, b.shape)).astype(b.dtype)
+
+        residual = optax.tree.cast_like(map_by_path(left, whole, table, done), state.residual)
+        return optax.tree.cast_like(direction, updates), LowRankMomentumState(residual, subspace)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,20 @@
+"""Dion, from the authors' code (arXiv 2504.05295). EXACT but for the start of Q, which is given.
+
+B = M + G;  P = qr(B Q).Q;  R = B^T P;  M <- B - (1 - mu) P R^T;  Q <- R with columns of length 1
+W <- (1 - eta lambda) W - eta sqrt(out/in) P Q^T
+"""
+
+import numpy as np
+
+
+def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_decay=0.01, epsilon=1e-8):
+    """Run over ``gradients`` from weights ``w``, both (out, in); ``start(in, k)`` gives the first Q."""
+    m, q = np.zeros_like(w), start(w.shape[1], min(rank, *w.shape))
+    for g in gradients:
+        b = m + g
+        p = np.linalg.qr(b @ q)[0]
+        r = b.T @ p
+        m = b - (1 - momentum) * p @ r.T
+        q = r / (np.linalg.norm(r, axis=0) + epsilon)
+        w = (1 - learning_rate * weight_decay) * w - learning_rate * np.sqrt(w.shape[0] / w.shape[1]) * p @ q.T
+    return w
