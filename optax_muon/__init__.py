@@ -37,6 +37,7 @@ from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import rmnp as rmnp
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
+from optax_muon.optimizers import soft_signum as soft_signum
 from optax_muon.optimizers import splus as splus
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
@@ -93,5 +94,6 @@ __all__ = [
     "rmnp",
     "sign_muon",
     "soap",
+    "soft_signum",
     "splus",
 ]

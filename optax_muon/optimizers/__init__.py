@@ -21,4 +21,5 @@ from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._rmnp import rmnp as rmnp
 from optax_muon.optimizers._sign_muon import sign_muon as sign_muon
 from optax_muon.optimizers._soap import soap as soap
+from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._splus import splus as splus

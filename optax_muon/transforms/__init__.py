@@ -39,6 +39,8 @@ from optax_muon.transforms._rotated import rotated as rotated
 from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
 from optax_muon.transforms._second_moment import normalize_neurons as normalize_neurons
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape
+from optax_muon.transforms._tempering import TemperedState as TemperedState
+from optax_muon.transforms._tempering import tempered as tempered
 from optax_muon.transforms._transport import TransportState as TransportState
 from optax_muon.transforms._transport import implicit_gradient_transport as implicit_gradient_transport
 from optax_muon.transforms._trust_ratio import TrustRatioState as TrustRatioState
