@@ -22,6 +22,7 @@ from optax_muon.optimizers import cosmos as cosmos
 from optax_muon.optimizers import dion as dion
 from optax_muon.optimizers import ef_muon as ef_muon
 from optax_muon.optimizers import kl_shampoo as kl_shampoo
+from optax_muon.optimizers import limuon as limuon
 from optax_muon.optimizers import lion_muon as lion_muon
 from optax_muon.optimizers import mimuon as mimuon
 from optax_muon.optimizers import muadam as muadam
@@ -31,10 +32,12 @@ from optax_muon.optimizers import muon_sign as muon_sign
 from optax_muon.optimizers import muon_usign as muon_usign
 from optax_muon.optimizers import muoneq as muoneq
 from optax_muon.optimizers import normuon as normuon
+from optax_muon.optimizers import optmuon as optmuon
 from optax_muon.optimizers import orscale as orscale
 from optax_muon.optimizers import orscale_lm as orscale_lm
 from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import rmnp as rmnp
+from optax_muon.optimizers import sf_normuon as sf_normuon
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
 from optax_muon.optimizers import soft_signum as soft_signum
@@ -78,6 +81,7 @@ __all__ = [
     "dion",
     "ef_muon",
     "kl_shampoo",
+    "limuon",
     "lion_muon",
     "mimuon",
     "muadam",
@@ -87,11 +91,13 @@ __all__ = [
     "muon_usign",
     "muoneq",
     "normuon",
+    "optmuon",
     "orscale",
     "orscale_lm",
     "polar_adamw",
     "registry",
     "rmnp",
+    "sf_normuon",
     "sign_muon",
     "soap",
     "soft_signum",

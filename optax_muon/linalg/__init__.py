@@ -20,10 +20,12 @@ from optax_muon.linalg._gate import Gated as Gated
 from optax_muon.linalg._gate import LargeEnough as LargeEnough
 from optax_muon.linalg._gate import SpectralGap as SpectralGap
 from optax_muon.linalg._leading_subspace import LeadingSubspace as LeadingSubspace
+from optax_muon.linalg._low_rank_memory import LowRankStorm as LowRankStorm
 from optax_muon.linalg._map import Info as Info
 from optax_muon.linalg._map import MatrixOp as MatrixOp
 from optax_muon.linalg._map import SpectralMap as SpectralMap
 from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
+from optax_muon.linalg._nearest import OfSameNorm as OfSameNorm
 from optax_muon.linalg._newton_schulz import NewtonSchulz as NewtonSchulz
 from optax_muon.linalg._normalize import Frobenius as Frobenius
 from optax_muon.linalg._normalize import Normalizer as Normalizer

@@ -44,3 +44,29 @@ class NearestMultiple(SpectralMap):
         d = self.direction.scalar(s)
         square = jnp.sum(d * d, axis=-1, keepdims=True)
         return jnp.sum(s * d, axis=-1, keepdims=True) / jnp.where(square == 0, 1, square) * d
+
+
+@dataclasses.dataclass(frozen=True)
+class OfSameNorm(SpectralMap):
+    r"""A map's direction, multiplied by the Frobenius norm of the matrix: ``||X||_F D(X)``.
+
+    Args:
+        direction: the map that gives D.
+    """
+
+    direction: SpectralMap
+
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Map every matrix."""
+        require_inexact(x, "OfSameNorm")
+        if 0 in x.shape:
+            return x
+        wide = x.astype(accumulator_dtype(x.dtype))
+        largest = jnp.max(jnp.abs(wide), axis=(-2, -1), keepdims=True)
+        unit = jnp.where(largest == 0, 1, largest)
+        norm = unit * jnp.linalg.norm(wide / unit, axis=(-2, -1), keepdims=True)
+        return (norm * self.direction.apply(x).astype(wide.dtype)).astype(x.dtype)
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Multiply the direction's spectrum by the norm of ``s``."""
+        return jnp.linalg.norm(s, axis=-1, keepdims=True) * self.direction.scalar(s)

@@ -9,6 +9,8 @@ from optax_muon.transforms._averaging import anytime_interpolation as anytime_in
 from optax_muon.transforms._averaging import average_params as average_params
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
+from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
+from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
 from optax_muon.transforms._compression import FollowingState as FollowingState
 from optax_muon.transforms._compression import follow as follow
 from optax_muon.transforms._compression import scale_by_mean_sign as scale_by_mean_sign
@@ -55,5 +57,6 @@ from optax_muon.transforms._variance_reduction import SameBatchState as SameBatc
 from optax_muon.transforms._variance_reduction import correct_by_last_gradient as correct_by_last_gradient
 from optax_muon.transforms._variance_reduction import correct_by_same_batch as correct_by_same_batch
 from optax_muon.transforms._variance_reduction import extrapolated_ema as extrapolated_ema
+from optax_muon.transforms._variance_reduction import low_rank_storm as low_rank_storm
 from optax_muon.transforms._with_gradients import apply_with_gradients as apply_with_gradients
 from optax_muon.transforms._with_gradients import with_gradients as with_gradients

@@ -1,5 +1,6 @@
 """Variance reduction: the gradient corrected by a gradient at the previous parameters, before it is averaged."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,10 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from optax_muon.linalg._low_rank_memory import LowRankStorm
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._placement import Placement
+from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._momentum import require_fraction
 
 
@@ -115,6 +120,41 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
         return ahead, ExtrapolatedEmaState(optax.tree.cast_like(momentum, state.average))
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def low_rank_storm(
+    momentum: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int = 0
+) -> optax.GradientTransformationExtraArgs:
+    r"""Average gradients as STORM does, keeping the average between updates as a matrix of low rank.
+
+    It emits the full average of each update. ``update`` takes ``grads_at_previous_params``; with as much rank as the
+    matrices have it equals `correct_by_same_batch` and `optax.ema`.
+
+    .. math::
+        M_t = G_t + \mu \left( \hat M_{t-1} - \nabla f(W_{t-1}; \xi_t) \right), \qquad M_1 = G_1
+
+    Args:
+        momentum: mu, in [0, 1).
+        rank: of the memory, at least 1.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the work runs; None: on the spot.
+        seed: of the sketches.
+
+    State: (m + n + 1) rank floats for an m x n matrix.
+    """
+    require_fraction("low_rank_storm: momentum", momentum)
+    if rank < 1:
+        raise ValueError(f"low_rank_storm: rank must be at least 1, not {rank}")
+    lift = Lift(LowRankStorm(momentum, rank), leaves, placement, seed=seed)
+
+    def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
+        del params, extra_args
+        before = require_previous(grads_at_previous_params, "low_rank_storm")
+        now = dataclasses.replace(lift, op=LowRankStorm(momentum, rank).at(state.count))
+        updates, state, _ = now.apply(updates, state, gradient=before)
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(lift.init, update_fn)
 
 
 def require_previous(grads: PyTree | None, who: str) -> PyTree:

@@ -76,4 +76,16 @@ def build(card: om.Card, learning_rate=0.05, *, placement=None, leaves=None) -> 
     make = functools.partial(card.make, learning_rate, placement=placement, **card.defaults)
     if card.kind == "roles":
         return make(leaves=leaves or nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}))
-    return om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
+    tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
+    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+
+
+def with_second_gradient(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Pass the gradient at the previous parameters as well: that of `loss` differs from the given one as they do."""
+
+    def update_fn(updates, state, params, **extra_args):
+        before = jax.tree.map(lambda g, p, old: g - (p - old), updates, params, state.previous)
+        return remembering.update(updates, state, params, grads_at_previous_params=before, **extra_args)
+
+    remembering = om.remember_previous_params(tx)
+    return optax.GradientTransformationExtraArgs(remembering.init, update_fn)
