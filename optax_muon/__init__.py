@@ -21,12 +21,15 @@ from optax_muon.optimizers import asgo as asgo
 from optax_muon.optimizers import cosmos as cosmos
 from optax_muon.optimizers import dion as dion
 from optax_muon.optimizers import ef_muon as ef_muon
+from optax_muon.optimizers import gluon as gluon
+from optax_muon.optimizers import gluon_schedules as gluon_schedules
 from optax_muon.optimizers import kl_shampoo as kl_shampoo
 from optax_muon.optimizers import limuon as limuon
 from optax_muon.optimizers import lion_muon as lion_muon
 from optax_muon.optimizers import mimuon as mimuon
 from optax_muon.optimizers import muadam as muadam
 from optax_muon.optimizers import muon as muon
+from optax_muon.optimizers import muon_max as muon_max
 from optax_muon.optimizers import muon_mvr as muon_mvr
 from optax_muon.optimizers import muon_sign as muon_sign
 from optax_muon.optimizers import muon_usign as muon_usign
@@ -36,12 +39,17 @@ from optax_muon.optimizers import optmuon as optmuon
 from optax_muon.optimizers import orscale as orscale
 from optax_muon.optimizers import orscale_lm as orscale_lm
 from optax_muon.optimizers import polar_adamw as polar_adamw
+from optax_muon.optimizers import polargrad as polargrad
 from optax_muon.optimizers import rmnp as rmnp
+from optax_muon.optimizers import scion as scion
+from optax_muon.optimizers import scion_init as scion_init
 from optax_muon.optimizers import sf_normuon as sf_normuon
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
 from optax_muon.optimizers import soft_signum as soft_signum
 from optax_muon.optimizers import splus as splus
+from optax_muon.optimizers import symmetry_compatible as symmetry_compatible
+from optax_muon.optimizers import symmetry_rules as symmetry_rules
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
@@ -80,12 +88,15 @@ __all__ = [
     "cosmos",
     "dion",
     "ef_muon",
+    "gluon",
+    "gluon_schedules",
     "kl_shampoo",
     "limuon",
     "lion_muon",
     "mimuon",
     "muadam",
     "muon",
+    "muon_max",
     "muon_mvr",
     "muon_sign",
     "muon_usign",
@@ -95,11 +106,16 @@ __all__ = [
     "orscale",
     "orscale_lm",
     "polar_adamw",
+    "polargrad",
     "registry",
     "rmnp",
+    "scion",
+    "scion_init",
     "sf_normuon",
     "sign_muon",
     "soap",
     "soft_signum",
     "splus",
+    "symmetry_compatible",
+    "symmetry_rules",
 ]

@@ -3,6 +3,7 @@
 from optax_muon.linalg._arithmetic import Arithmetic as Arithmetic
 from optax_muon.linalg._arithmetic import BFLOAT16 as BFLOAT16
 from optax_muon.linalg._arithmetic import FLOAT32 as FLOAT32
+from optax_muon.linalg._center import Center as Center
 from optax_muon.linalg._coefficients import Coefficients as Coefficients
 from optax_muon.linalg._coefficients import JORDAN_2024 as JORDAN_2024
 from optax_muon.linalg._coefficients import POLAR_EXPRESS_NANOGPT_2025 as POLAR_EXPRESS_NANOGPT_2025

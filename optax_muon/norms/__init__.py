@@ -14,12 +14,16 @@ from optax_muon.norms._radius import DualPower as DualPower
 from optax_muon.norms._radius import Fixed as Fixed
 from optax_muon.norms._radius import Radius as Radius
 from optax_muon.norms._radius import Smoothness as Smoothness
+from optax_muon.norms._roles import for_roles as for_roles
+from optax_muon.norms._roles import oracles as oracles
 from optax_muon.norms._scaled import RMS as RMS
 from optax_muon.norms._scaled import Embed as Embed
 from optax_muon.norms._scaled import FanPower as FanPower
 from optax_muon.norms._scaled import Linear as Linear
 from optax_muon.norms._scaled import Scaled as Scaled
+from optax_muon.norms._smoothness import fit_smoothness as fit_smoothness
 from optax_muon.norms._spectral import DualKyFan as DualKyFan
 from optax_muon.norms._spectral import KyFan as KyFan
 from optax_muon.norms._spectral import Nuclear as Nuclear
 from optax_muon.norms._spectral import Spectral as Spectral
+from optax_muon.norms._symmetry import equivariant as equivariant

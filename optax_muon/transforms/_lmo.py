@@ -49,7 +49,7 @@ def scale_by_lmo(
         >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].tolist()
         [[0.5, -0.5]]
     """
-    lift = Lift(Oracle(norm, radius), functools.partial(_with_vectors, leaves=leaves), placement, roles)
+    lift = Lift(Oracle(norm, radius), functools.partial(with_vector_axes, leaves=leaves), placement, roles)
 
     def init_fn(params):
         lift.init(params)  # for its checks alone: an oracle has no memory
@@ -62,13 +62,11 @@ def scale_by_lmo(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _with_vectors(params: PyTree, leaves: Leaves | None) -> PyTree[Leaf]:
-    """Give vectors that have no axes all of theirs as output, so that each is one matrix (1, size)."""
+def with_vector_axes(params: PyTree, leaves: Leaves | None = None) -> PyTree[Leaf]:
+    """Give leaves that have no axes all of theirs as output, so that each is one matrix (1, size)."""
 
     def completed(path, x, found):
         leaf: Leaf = found.leaf
-        if leaf.role != "vector" or leaf.output:
-            return leaf
-        return dataclasses.replace(leaf, output=tuple(range(x.ndim)))
+        return leaf if leaf.output else dataclasses.replace(leaf, output=tuple(range(x.ndim)))
 
     return map_by_path(completed, params, findings(params, leaves))

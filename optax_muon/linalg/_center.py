@@ -1,0 +1,46 @@
+"""Centring: the part of a matrix that a common shift of its vectors does not change."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._map import Info, MatrixOp
+
+
+@dataclasses.dataclass(frozen=True)
+class Center(MatrixOp):
+    """Subtract the mean over one axis of (reduction, output).
+
+    Logits are read through a softmax, which ignores a shift common to all of them: ``Center("output")`` takes the
+    shift out of a head's or router's step. It is an orthogonal projection.
+
+    Args:
+        axis: the axis that is averaged over.
+    """
+
+    axis: Literal["reduction", "output"]
+
+    def __post_init__(self):
+        """Refuse an unknown axis."""
+        if self.axis not in ("reduction", "output"):
+            raise ValueError(f"Center: axis must be 'reduction' or 'output', not {self.axis!r}")
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
+        """There is no memory."""
+        del shape, dtype
+        return ()
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
+        """Project every matrix; the result has the dtype of ``x``."""
+        del key, per_matrix
+        require_inexact(x, "Center")
+        if x.size == 0:
+            return x, carry, Info()
+        wide = x.astype(accumulator_dtype(x.dtype))
+        mean = jnp.mean(wide, axis=-2 if self.axis == "reduction" else -1, keepdims=True)
+        return (wide - mean).astype(x.dtype), carry, Info()

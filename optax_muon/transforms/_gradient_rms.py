@@ -1,0 +1,46 @@
+"""Division by the running root mean square of the gradients."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from optax_muon.transforms._first_gradient_ema import first_gradient_ema
+
+
+class GradientRmsState(NamedTuple):
+    """State of `divide_by_gradient_rms`: `FirstGradientEmaState` of squared gradients."""
+
+    squares: Any
+
+
+def divide_by_gradient_rms(
+    decay: Any, *, eps: float = 1e-8, accumulator_dtype: Any = None
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divide what arrives by the running root mean square of the gradients, entry by entry.
+
+    .. math::
+        V_0 = G_0^2, \qquad V_t = \beta V_{t-1} + (1 - \beta) G_t^2, \qquad U_t = X_t / (\sqrt{V_t} + \varepsilon)
+
+    Behind an average of gradients it is Adam without bias correction; ``update`` then takes the raw gradients as
+    ``gradients=``, else they are what arrives, as in `optax.scale_by_rms`.
+
+    Args:
+        decay: the retained fraction beta, in [0, 1), or a schedule.
+        eps: added to the root.
+        accumulator_dtype: of the squares; None: the parameter's own.
+
+    State: 1 float per parameter.
+    """
+    squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
+
+    def update_fn(updates, state, params=None, *, gradients: PyTree | None = None, **extra_args):
+        del params, extra_args
+        seen = updates if gradients is None else gradients
+        mean, inner = squares.update(jax.tree.map(lambda g: jnp.real(g * jnp.conj(g)), seen), state.squares)
+        divided = jax.tree.map(lambda x, v: (x / (jnp.sqrt(v) + eps)).astype(x.dtype), updates, mean)
+        return divided, GradientRmsState(inner)
+
+    return optax.GradientTransformationExtraArgs(lambda params: GradientRmsState(squares.init(params)), update_fn)

@@ -1,0 +1,101 @@
+"""Model truncation: shorten a step that would push a model of the loss below its lower bound."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.transforms._momentum import require_fraction
+
+
+class MomoState(NamedTuple):
+    """State of `momo`.
+
+    Attributes:
+        count: updates so far, int32 scalar.
+        intercept: average of the losses' linear models at the origin, scalar.
+        momentum: state of the average.
+        direction: state of the direction.
+    """
+
+    count: Any
+    intercept: Any
+    momentum: Any
+    direction: Any
+
+
+def momo(
+    momentum: optax.GradientTransformation,
+    direction: optax.GradientTransformation,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    decay: Any,
+    lower_bound: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Take a direction along averaged gradients, no further than where the averaged loss model meets a lower bound.
+
+    .. math::
+        \ell_t &= \beta \ell_{t-1} + (1 - \beta)(f_t - \langle W_t, G_t \rangle), \qquad
+        \ell_0 = f_0 - \langle W_0, G_0 \rangle \\
+        U_t &\leftarrow \min\left(1, \frac{(\ell_t + \langle W_t, M_t \rangle - f_*)_+}{\eta_t \langle M_t, U_t \rangle}
+        \right) U_t
+
+    The denominator is the squared dual norm for steepest descent and the dual norm for normalised descent, so both
+    kinds of direction need no more. The result still wants ``scale_by_learning_rate(learning_rate)``, so that decay
+    can stand between with the untruncated rate.
+
+    Args:
+        momentum: from gradients to their average M, such as `first_gradient_ema`.
+        direction: from M to U; its ``update`` also gets the raw gradients as ``gradients=``.
+        learning_rate: eta, the rate that follows.
+        decay: beta of the model; the one of ``momentum``.
+        lower_bound: f_*, below which the loss cannot go; None: never truncate, and ask for no value.
+
+    State: two scalars beside those of ``momentum`` and ``direction``.
+
+    Raises:
+        ValueError: by ``update``, without ``value`` or parameters where there is a lower bound.
+    """
+    require_fraction("momo: decay", decay)
+    turn = optax.with_extra_args_support(direction)
+
+    def init_fn(params):
+        scalar = jnp.zeros([], _wide(params))
+        return MomoState(jnp.zeros([], jnp.int32), scalar, momentum.init(params), turn.init(params))
+
+    def update_fn(updates, state, params=None, *, value=None, **extra_args):
+        average, averaging = momentum.update(updates, state.momentum, params)
+        steps, turning = turn.update(average, state.direction, params, gradients=updates, **extra_args)
+        count, intercept = optax.safe_increment(state.count), state.intercept
+        if lower_bound is not None:
+            if value is None or params is None:
+                raise ValueError("momo: with a lower_bound, update needs params and value, the loss at the parameters")
+            now = (value - _inner(params, updates)).astype(intercept.dtype)
+            intercept = jnp.where(state.count == 0, now, decay * intercept + (1 - decay) * now).astype(now.dtype)
+            rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+            gap = jnp.maximum(intercept + _inner(params, average) - lower_bound, 0)
+            descent = rate * _inner(average, steps)
+            kept = jnp.where(descent > gap, gap / jnp.where(descent > gap, descent, 1), 1)
+            # A NaN compares false and would be kept as 1; it must be seen.
+            kept = jnp.where(jnp.isnan(gap + descent), jnp.nan, kept)
+            steps = jax.tree.map(lambda u: (kept * u).astype(u.dtype), steps)
+        return steps, MomoState(count, intercept, averaging, turning)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _wide(tree: PyTree) -> Any:
+    return jnp.finfo(accumulator_dtype(jnp.result_type(jnp.float16, *jax.tree.leaves(tree)))).dtype
+
+
+def _inner(a: PyTree, b: PyTree) -> Array:
+    """Pair two trees in float32 or wider."""
+
+    def pair(x: Array, y: Array) -> Array:
+        wide = accumulator_dtype(jnp.result_type(x, y))
+        return jnp.sum(jnp.real(jnp.conj(x.astype(wide)) * y.astype(wide)))
+
+    return sum(jax.tree.leaves(jax.tree.map(pair, a, b)), start=jnp.zeros([]))
