@@ -29,6 +29,7 @@ from optax_muon.optimizers import lion_muon as lion_muon
 from optax_muon.optimizers import mimuon as mimuon
 from optax_muon.optimizers import muadam as muadam
 from optax_muon.optimizers import muon as muon
+from optax_muon.optimizers import muon_igt as muon_igt
 from optax_muon.optimizers import muon_max as muon_max
 from optax_muon.optimizers import muon_mvr as muon_mvr
 from optax_muon.optimizers import muon_sign as muon_sign
@@ -50,6 +51,7 @@ from optax_muon.optimizers import soft_signum as soft_signum
 from optax_muon.optimizers import splus as splus
 from optax_muon.optimizers import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers import symmetry_rules as symmetry_rules
+from optax_muon.optimizers import transported_scion as transported_scion
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
@@ -96,6 +98,7 @@ __all__ = [
     "mimuon",
     "muadam",
     "muon",
+    "muon_igt",
     "muon_max",
     "muon_mvr",
     "muon_sign",
@@ -118,4 +121,5 @@ __all__ = [
     "splus",
     "symmetry_compatible",
     "symmetry_rules",
+    "transported_scion",
 ]

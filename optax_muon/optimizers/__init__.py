@@ -13,6 +13,7 @@ from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
 from optax_muon.optimizers._mimuon import mimuon as mimuon
 from optax_muon.optimizers._muadam import muadam as muadam
 from optax_muon.optimizers._muon import muon as muon
+from optax_muon.optimizers._muon_igt import muon_igt as muon_igt
 from optax_muon.optimizers._muon_max import muon_max as muon_max
 from optax_muon.optimizers._muon_mvr import muon_mvr as muon_mvr
 from optax_muon.optimizers._muon_sign import muon_sign as muon_sign
@@ -34,3 +35,4 @@ from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._splus import splus as splus
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_rules as symmetry_rules
+from optax_muon.optimizers._transported_scion import transported_scion as transported_scion
