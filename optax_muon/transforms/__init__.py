@@ -52,6 +52,7 @@ from optax_muon.transforms._second_moment import normalize_neurons as normalize_
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape
 from optax_muon.transforms._smoothness import SmoothnessSample as SmoothnessSample
 from optax_muon.transforms._smoothness import measure_smoothness as measure_smoothness
+from optax_muon.transforms._spectral_clipping import clip_by_spectral_norm as clip_by_spectral_norm
 from optax_muon.transforms._tempering import TemperedState as TemperedState
 from optax_muon.transforms._tempering import tempered as tempered
 from optax_muon.transforms._total_dual import scale_by_total_dual as scale_by_total_dual
