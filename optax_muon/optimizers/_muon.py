@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -44,7 +44,8 @@ def muon(
     Args:
         learning_rate: the size of an update in spectral norm, before the shape scale; 0.02 is a good start with
             `shapes.Jordan()`, AdamW's own rate with `shapes.RMSMatch(0.2)`.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best(POLAR_EXPRESS_NANOGPT_2025)`,
+            the plain or the Gram iteration by shape.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -75,7 +76,7 @@ def muon(
     options = {} if nesterov else {"debias": False}
     return optax.chain(
         average(momentum, accumulator_dtype=state_dtype, **options),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
