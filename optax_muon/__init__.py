@@ -21,13 +21,18 @@ from optax_muon.optimizers import asgo as asgo
 from optax_muon.optimizers import cosmos as cosmos
 from optax_muon.optimizers import dion as dion
 from optax_muon.optimizers import ef_muon as ef_muon
+from optax_muon.optimizers import freon as freon
 from optax_muon.optimizers import gluon as gluon
 from optax_muon.optimizers import gluon_schedules as gluon_schedules
+from optax_muon.optimizers import htmuon as htmuon
+from optax_muon.optimizers import kaon as kaon
 from optax_muon.optimizers import kl_shampoo as kl_shampoo
 from optax_muon.optimizers import limuon as limuon
 from optax_muon.optimizers import lion_muon as lion_muon
+from optax_muon.optimizers import low_rank_muon as low_rank_muon
 from optax_muon.optimizers import mimuon as mimuon
 from optax_muon.optimizers import muadam as muadam
+from optax_muon.optimizers import mucon as mucon
 from optax_muon.optimizers import muon as muon
 from optax_muon.optimizers import muon_igt as muon_igt
 from optax_muon.optimizers import muon_max as muon_max
@@ -39,6 +44,7 @@ from optax_muon.optimizers import normuon as normuon
 from optax_muon.optimizers import optmuon as optmuon
 from optax_muon.optimizers import orscale as orscale
 from optax_muon.optimizers import orscale_lm as orscale_lm
+from optax_muon.optimizers import pion as pion
 from optax_muon.optimizers import polar_adamw as polar_adamw
 from optax_muon.optimizers import polargrad as polargrad
 from optax_muon.optimizers import rmnp as rmnp
@@ -48,6 +54,7 @@ from optax_muon.optimizers import sf_normuon as sf_normuon
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
 from optax_muon.optimizers import soft_signum as soft_signum
+from optax_muon.optimizers import spectra as spectra
 from optax_muon.optimizers import splus as splus
 from optax_muon.optimizers import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers import symmetry_rules as symmetry_rules
@@ -90,13 +97,18 @@ __all__ = [
     "cosmos",
     "dion",
     "ef_muon",
+    "freon",
     "gluon",
     "gluon_schedules",
+    "htmuon",
+    "kaon",
     "kl_shampoo",
     "limuon",
     "lion_muon",
+    "low_rank_muon",
     "mimuon",
     "muadam",
+    "mucon",
     "muon",
     "muon_igt",
     "muon_max",
@@ -108,6 +120,7 @@ __all__ = [
     "optmuon",
     "orscale",
     "orscale_lm",
+    "pion",
     "polar_adamw",
     "polargrad",
     "registry",
@@ -118,6 +131,7 @@ __all__ = [
     "sign_muon",
     "soap",
     "soft_signum",
+    "spectra",
     "splus",
     "symmetry_compatible",
     "symmetry_rules",

@@ -6,6 +6,7 @@ from optax_muon.linalg._arithmetic import FLOAT32 as FLOAT32
 from optax_muon.linalg._arithmetic import Arithmetic as Arithmetic
 from optax_muon.linalg._best import PlainOrGram as PlainOrGram
 from optax_muon.linalg._best import best as best
+from optax_muon.linalg._by_size import BySize as BySize
 from optax_muon.linalg._center import Center as Center
 from optax_muon.linalg._coefficients import AOL_2025 as AOL_2025
 from optax_muon.linalg._coefficients import CANS_2025 as CANS_2025
@@ -63,6 +64,8 @@ from optax_muon.linalg._spectral_filter import HighPass as HighPass
 from optax_muon.linalg._spectral_filter import Kaon as Kaon
 from optax_muon.linalg._spectral_hammer import Hammer as Hammer
 from optax_muon.linalg._spectral_hammer import PowerHammer as PowerHammer
+from optax_muon.linalg._spectral_normalize import SpectralDecay as SpectralDecay
+from optax_muon.linalg._spectral_normalize import SpectralNormalize as SpectralNormalize
 from optax_muon.linalg._spectral_power import Freon as Freon
 from optax_muon.linalg._spectral_power import SpectralPower as SpectralPower
 from optax_muon.linalg._spectral_soft import Ridge as Ridge

@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.shapes import ShapeScale
 
 Side = Literal["reduction", "output", "both"]
 
@@ -48,6 +49,12 @@ def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.
     side = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]  # pyright: ignore[reportOptionalMemberAccess]
     others = math.prod(shape[axis] for axis in axes if axis not in side)
     return sum(mask * (int(mask.sum()) * others) for mask in _pieces(shape, leaf))  # pyright: ignore[reportReturnType]
+
+
+def factors_over(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray:
+    """Give the factor of every matrix's shape, an array that broadcasts against a parameter of ``shape``."""
+    fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
+    return np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[float])(fan_in, fan_out)
 
 
 def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tuple[int, ...]:

@@ -5,13 +5,18 @@ from optax_muon.optimizers._asgo import asgo as asgo
 from optax_muon.optimizers._cosmos import cosmos as cosmos
 from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
+from optax_muon.optimizers._freon import freon as freon
 from optax_muon.optimizers._gluon import gluon as gluon
 from optax_muon.optimizers._gluon import gluon_schedules as gluon_schedules
+from optax_muon.optimizers._htmuon import htmuon as htmuon
+from optax_muon.optimizers._kaon import kaon as kaon
 from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._limuon import limuon as limuon
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
+from optax_muon.optimizers._low_rank_muon import low_rank_muon as low_rank_muon
 from optax_muon.optimizers._mimuon import mimuon as mimuon
 from optax_muon.optimizers._muadam import muadam as muadam
+from optax_muon.optimizers._mucon import mucon as mucon
 from optax_muon.optimizers._muon import muon as muon
 from optax_muon.optimizers._muon_igt import muon_igt as muon_igt
 from optax_muon.optimizers._muon_max import muon_max as muon_max
@@ -23,6 +28,7 @@ from optax_muon.optimizers._normuon import normuon as normuon
 from optax_muon.optimizers._optmuon import optmuon as optmuon
 from optax_muon.optimizers._orscale import orscale as orscale
 from optax_muon.optimizers._orscale import orscale_lm as orscale_lm
+from optax_muon.optimizers._pion import pion as pion
 from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._polargrad import polargrad as polargrad
 from optax_muon.optimizers._rmnp import rmnp as rmnp
@@ -32,6 +38,7 @@ from optax_muon.optimizers._sf_normuon import sf_normuon as sf_normuon
 from optax_muon.optimizers._sign_muon import sign_muon as sign_muon
 from optax_muon.optimizers._soap import soap as soap
 from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
+from optax_muon.optimizers._spectra import spectra as spectra
 from optax_muon.optimizers._splus import splus as splus
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_rules as symmetry_rules

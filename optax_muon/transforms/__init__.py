@@ -41,6 +41,7 @@ from optax_muon.transforms._momentum import require_fraction as require_fraction
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo
+from optax_muon.transforms._retraction import project_weights as project_weights
 from optax_muon.transforms._rms import scale_to_rms as scale_to_rms
 from optax_muon.transforms._roles import apply_by_role as apply_by_role
 from optax_muon.transforms._roles import keys_by_path as keys_by_path

@@ -3,14 +3,13 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._reductions import entries_over, init_memory, map_with_memory, norm_over, reduced_shape
+from optax_muon.matrices._reductions import factors_over, init_memory, map_with_memory, norm_over, reduced_shape
 from optax_muon.shapes import ShapeScale
 
 
@@ -67,7 +66,9 @@ def scale_by_matrix_trust_ratio(
         weight, step = norm_over(w, leaf), norm_over(d, leaf)
         if calibration is not None:
             measurable = (weight >= epsilon) & (step >= epsilon)
-            first = jnp.where(measurable, weight / jnp.where(measurable, step, 1), _factors(calibration, d.shape, leaf))
+            first = jnp.where(
+                measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
+            )
             c = jnp.where(c > 0, c, first)
         ratio = jnp.clip(weight / (c * step + epsilon), minimum, maximum)
         return (d * ratio).astype(d.dtype), c
@@ -83,8 +84,3 @@ def scale_by_matrix_trust_ratio(
         return updates, TrustRatioState(None if calibration is None else memory)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _factors(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray:
-    fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
-    return np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[float])(fan_in, fan_out)

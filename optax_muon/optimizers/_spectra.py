@@ -1,0 +1,70 @@
+"""SPECTRA."""
+
+from typing import Any
+
+import optax
+
+from optax_muon import transforms
+from optax_muon._registry import card
+from optax_muon.linalg import SoftClip, SpectralMap
+from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._placement import Placement
+
+
+@card(
+    kind="matrix",
+    paper="Jiang, Semenov and Stich, SPECTRA, arXiv 2603.14315",
+    confidence="EXACT",
+    state="that of the base, 2 for Adam",
+    chain="base -> soft spectral clip -> decoupled decay -> learning rate",
+    deviations="matrices only; the constant c eta in warm-up is left to a schedule of maximum",
+    learning_rate=1e-3,
+)
+def spectra(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    base: optax.GradientTransformation | None = None,
+    maximum: Any = 10.0,
+    orthogonalizer: SpectralMap | None = None,
+    scale: Any = 1.0,
+    weight_decay: Any = 0.0,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+    state_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Bound the spectral norm of any optimizer's update, smoothly.
+
+    For hidden matrices only. It keeps AdamW stable at rates where a few directions of its update grow too long, and
+    leaves the others as they are; an infinite cap is the base.
+
+    .. math::
+        H_c(X) = (I + X X^T / c^2)^{-1/2} X, \qquad
+        W_t = W_{t-1} - \eta_t \left( a H_c(X_t) + \lambda W_{t-1} \right), \qquad X_t \text{ the base's update}
+
+    Args:
+        learning_rate: as the base's.
+        base: a transformation without learning rate, which gives X; default `optax.scale_by_adam()`.
+        maximum: c; singular values approach it. 10 is the authors', 5 for their smallest model.
+        orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
+        scale: a.
+        weight_decay: decoupled, multiplied by the learning rate.
+        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
+        placement: where the matrices are clipped; None: on the spot.
+        state_dtype: of the default base's first moment; None: the parameters' own.
+
+    State: that of the base.
+
+    Differs from the authors' code: vectors, which it bends by their Euclidean norm, go to another optimizer; their
+    clipping of gradients is `transforms.clip_by_spectral_norm` before it; their inverse root is a coupled iteration.
+
+    References:
+        Jiang, Semenov, Stich, arXiv 2603.14315; github.com/mlolab/llm-spectral-clipping.
+    """
+    clip = SoftClip(maximum, orthogonalizer=orthogonalizer)
+    return optax.chain(
+        base or optax.scale_by_adam(mu_dtype=state_dtype),
+        transforms.apply_to_matrices(clip, leaves=leaves, placement=placement),
+        optax.scale(scale),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
