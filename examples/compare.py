@@ -94,8 +94,9 @@ class Bench:
                 ).block_until_ready()
                 seconds += (time.perf_counter() - began) * (step > 0)  # the first one compiles
                 if curve and (step + 1) % every == 0:
-                    points.append((step + 1, float(training.evaluate(model, few))))
-        loss = float(training.evaluate(model, training.validation_set(self.corpus, self.config, batches=20)))
+                    points.append((step + 1, float(training.evaluate(training.evaluated(model, optimizer), few))))
+        valid = training.validation_set(self.corpus, self.config, batches=20)
+        loss = float(training.evaluate(training.evaluated(model, optimizer), valid))
         return {"loss": loss, "curve": points, "ms_per_step": 1e3 * seconds / max(1, recipe.steps - 1)}
 
 

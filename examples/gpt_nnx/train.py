@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     train(args, corpus, model, optimizer, history, start or 0, checkpoints, console)
     checkpoints.close()
     plot(history, out / "loss.png", args)
-    print(sample(model, corpus, args.seed))
+    print(sample(training.evaluated(model, optimizer), corpus, args.seed))
     step, train_loss, val_loss = args.steps, history.recent(args.steps), float(history.valid[args.steps])
     print(f"final step={step} train_loss={train_loss:.6f} val_loss={val_loss:.6f} seconds={float(history.seconds):.1f}")
 
@@ -131,7 +131,7 @@ def train(
             history.train[step] = loss
             done = step + 1
             if done % args.eval_every == 0 or done == args.steps:
-                history.valid[done] = training.evaluate(model, valid)
+                history.valid[done] = training.evaluate(training.evaluated(model, optimizer), valid)
             history.seconds += time.perf_counter() - began
             rate = args.batch * args.context / (time.perf_counter() - began)
             progress.update(task, advance=1, description=f"loss {history.train[step]:.3f}  {rate:,.0f} tokens/s")

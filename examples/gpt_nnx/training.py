@@ -67,7 +67,8 @@ class Recipe:
         if card.kind == "roles":
             return optax.with_extra_args_support(tx)
         others = optax.adamw(self.schedule(self.other_rate), b2=self.beta2, weight_decay=0.0)
-        return om.for_matrices(tx, otherwise=others)
+        tx = om.for_matrices(tx, otherwise=others)
+        return om.remember_previous_params(tx) if "grads_at_previous_params" in card.extra_args else tx
 
 
 def _kernels(params) -> dict:
@@ -91,8 +92,26 @@ def train_step(model: GPT, optimizer: nnx.Optimizer, ids: Array, key: Array, *, 
     """Draw a batch with ``key``, take one step, return the loss before it."""
     tokens = data.sample(ids, key, batch, model.config.context)
     loss, grads = nnx.value_and_grad(loss_of)(model, tokens)
-    optimizer.update(model, grads, value=loss)
+    extra = {"value": loss}
+    if _remembers(optimizer):
+        graph, params, rest = nnx.split(model, nnx.Param, ...)
+        before = nnx.merge(graph, om.previous_params(optimizer.opt_state, params), rest)
+        extra["grads_at_previous_params"] = nnx.grad(loss_of)(before, tokens)
+    optimizer.update(model, grads, **extra)
     return loss
+
+
+def _remembers(optimizer: nnx.Optimizer) -> bool:
+    def found(node) -> bool:
+        return isinstance(node, om.transforms.PreviousParamsState)
+
+    return any(map(found, jax.tree.leaves(optimizer.opt_state, is_leaf=found)))
+
+
+def evaluated(model: GPT, optimizer: nnx.Optimizer) -> GPT:
+    """Give the model at its evaluation parameters, which an averaging optimizer keeps apart from the trained ones."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    return nnx.merge(graph, om.eval_params(optimizer.opt_state, params), rest)
 
 
 @nnx.jit

@@ -18,6 +18,10 @@ from optax_muon.matrices._placement import Placement
     state="2; 1 without clipping; same batch: 1, and 1 of the step for the previous parameters",
     chain="gradient correction -> clip_by_frobenius_norm -> ema -> orthogonalize -> scale_by_shape -> decay -> rate",
     deviations="gamma's default is the language-model recipe's; no epsilon in norms",
+    learning_rate=3e-3,
+    # MVR2, the form with the better rate, is what comparisons and contracts run.
+    defaults={"previous": "same_batch"},
+    extra_args=("grads_at_previous_params",),
 )
 def muon_mvr(
     learning_rate: optax.ScalarOrSchedule,

@@ -28,6 +28,11 @@ OTHERS = {
     "stacked/bias": ((2, 12), om.Leaf("vector")),
 }
 RULES = [(path, leaf) for path, (_, leaf) in (MATRICES | OTHERS).items()]
+SETTINGS = {
+    # A gradient seen twice is diagonal in its own bases: the rounding elsewhere must not be normalised to one.
+    "soap": {"epsilon": 1e-3},
+}
+RATES = {"splus": 10.0}  # times the common rate, where a shape scale makes that one tiny
 COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
 
 
@@ -73,11 +78,18 @@ def _stacks(work):
 
 def build(card: om.Card, learning_rate=0.05, *, placement=None, leaves=None) -> optax.GradientTransformation:
     """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
-    make = functools.partial(card.make, learning_rate, placement=placement, **card.defaults)
+    options = card.defaults | SETTINGS.get(card.name, {})
+    make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
     if card.kind == "roles":
         return make(leaves=leaves or nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
     return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+
+
+def _times(rate, factor):
+    if factor is None:
+        return rate
+    return (lambda count: factor * rate(count)) if callable(rate) else factor * rate
 
 
 def with_second_gradient(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

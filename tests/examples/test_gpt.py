@@ -101,7 +101,16 @@ def test_byte_pairs_and_adamw(tmp_path):
 
 
 def test_comparison_writes_table_plot_and_record_and_goes_on(tmp_path):
-    command = [sys.executable, str(ROOT / "examples/compare.py"), "muon", "--quick", "--seeds", "1", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(ROOT / "examples/compare.py"),
+        "muon",
+        "--quick",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     subprocess.run(command, check=True, env=environment(), capture_output=True)
     record = json.loads((tmp_path / "record.json").read_text())
     assert {"date", "commit", "versions", "grid", "results"} <= set(record)
@@ -115,7 +124,11 @@ def test_comparison_writes_table_plot_and_record_and_goes_on(tmp_path):
 
 def test_quickstart():
     result = subprocess.run(
-        [sys.executable, str(ROOT / "examples/quickstart.py")], capture_output=True, text=True, env=environment(), check=True
+        [sys.executable, str(ROOT / "examples/quickstart.py")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
     )
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", result.stdout)]
     assert len(losses) == 10
@@ -137,3 +150,10 @@ def test_describe_shows_the_gpt_with_its_true_axes():
     assert rows["embed/embedding"][0] == "embedding"
     assert rows["head/kernel"][0] == "head"
     assert all(row[-1] and "assumed" not in row[-1] for row in description.rows)
+
+
+@pytest.mark.parametrize("name", ["muon_mvr", "amuse"])
+def test_second_gradients_and_evaluation_parameters(name, tmp_path):
+    """One optimizer that wants this batch's gradient at the previous parameters, one that is evaluated elsewhere."""
+    text = train("--optimizer", name, "--out", str(tmp_path)).stdout
+    assert float(final(text)[2]) < 4.5
