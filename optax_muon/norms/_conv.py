@@ -6,10 +6,10 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap
 from optax_muon.norms._norm import Norm, require_count
 from optax_muon.norms._scaled import Linear, Rescaled
-from optax_muon.norms._spectral import Spectral
+from optax_muon.norms._spectral import DEFAULT_ORTHOGONALIZER, Spectral
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Conv(Rescaled):
     """
 
     taps: int
-    orthogonalizer: SpectralMap = NewtonSchulz()
+    orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
     def __post_init__(self):
         """Refuse a count below one."""
@@ -88,7 +88,7 @@ class SpectralConv(Rescaled):
     """
 
     taps: int
-    orthogonalizer: SpectralMap = NewtonSchulz()
+    orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
     def __post_init__(self):
         """Refuse a count below one."""

@@ -28,11 +28,19 @@ class Oracle(MatrixOp):
     radius: Any = 1.0
 
     def __post_init__(self):
-        """Bring a number to a `Radius`, and pass on what the norm commutes with."""
+        """Bring a number to a `Radius`."""
         if not isinstance(self.radius, Radius):
             object.__setattr__(self, "radius", Fixed(self.radius))
-        object.__setattr__(self, "commutes_with_transpose", self.norm.commutes_with_transpose)
-        object.__setattr__(self, "commutes_with_padding", self.norm.commutes_with_padding)
+
+    @property
+    def commutes_with_transpose(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the norm does."""
+        return self.norm.commutes_with_transpose
+
+    @property
+    def commutes_with_padding(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the norm does."""
+        return self.norm.commutes_with_padding
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
         """Check the shape; there is no memory."""

@@ -6,10 +6,10 @@ import math
 
 from jaxtyping import Array
 
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap
 from optax_muon.norms._entrywise import AxisNorm, Frobenius
 from optax_muon.norms._norm import Norm
-from optax_muon.norms._spectral import Spectral
+from optax_muon.norms._spectral import DEFAULT_ORTHOGONALIZER, Spectral
 from optax_muon.shapes import ShapeScale
 
 
@@ -112,7 +112,7 @@ class Linear(Rescaled):
         orthogonalizer: the oracle of `Spectral`.
     """
 
-    orthogonalizer: SpectralMap = NewtonSchulz()
+    orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
     @property
     def base(self) -> Norm:

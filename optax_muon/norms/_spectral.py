@@ -8,6 +8,9 @@ from jaxtyping import Array
 from optax_muon.linalg import NewtonSchulz, SpectralMap
 from optax_muon.norms._norm import Norm, require_count
 
+DEFAULT_ORTHOGONALIZER: SpectralMap = NewtonSchulz()
+"""The oracle of every norm that orthogonalises, unless it is given another."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Spectral(Norm):
@@ -21,10 +24,17 @@ class Spectral(Norm):
             largest image exceeds 1.
     """
 
-    commutes_with_transpose = True
-    commutes_with_padding = True
+    orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
-    orthogonalizer: SpectralMap = NewtonSchulz()
+    @property
+    def commutes_with_transpose(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the orthogonaliser does."""
+        return self.orthogonalizer.commutes_with_transpose
+
+    @property
+    def commutes_with_padding(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the orthogonaliser does."""
+        return self.orthogonalizer.commutes_with_padding
 
     def _value(self, x: Array) -> Array:
         return jnp.max(singular_values(x), axis=-1)

@@ -63,8 +63,7 @@ def scion(
 
     State: 1 float per parameter.
 
-    Differs from the authors' code: norms have no epsilon. Their ScionLight, which keeps the average in the gradient
-    buffer, takes the same steps and has no use where gradients are values.
+    Differs from the authors' code: norms have no epsilon. Their ScionLight takes the same steps.
 
     References:
         arXiv 2502.07529, algorithms 1 and 2; github.com/LIONS-EPFL/scion.
@@ -95,15 +94,14 @@ def scion_init(
 ) -> PyTree:
     """Draw weights on the boundary of the balls in which `scion` moves: the oracle of Gaussian matrices.
 
-    Hidden matrices come out orthogonal times radius and shape factor, heads as random signs, embeddings as random
-    directions; vectors are zero.
+    Hidden matrices come out orthogonal, heads as signs, embeddings as directions; vectors are zero.
 
     Args:
         key: a random key.
         params: the tree whose shapes and dtypes are wanted.
         norms: as for `scion`; the defaults decompose exactly.
-        radii: as for `scion`.
-        leaves: as for `scion`.
+        radii: as for `scion`, and so ``leaves``.
+        leaves: see there.
     """
     chosen = om_norms.for_roles(SVDPolar()) | dict(norms or {})
     tx = transforms.apply_by_role(om_norms.oracles(chosen, radii), leaves=leaves)

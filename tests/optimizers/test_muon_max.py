@@ -68,38 +68,6 @@ def test_all_matrices_step_by_the_sum_of_nuclear_norms():
     np.testing.assert_allclose(updates["down"]["bias"], -0.1 * jnp.sign(grads["down"]["bias"]), rtol=1e-5)
 
 
-def momo_step(lower_bound, learning_rate=10.0, value=1.0, direction=None):
-    direction = direction or optax.identity()
-    grads = {"x": jnp.array([3.0, -4.0])}
-    params = {"x": jnp.array([1.0, 1.0])}
-    tx = om.transforms.momo(optax.identity(), direction, learning_rate, decay=0.9, lower_bound=lower_bound)
-    return tx.update(grads, tx.init(params), params, value=value)[0]["x"]
-
-
-def test_truncation_lands_the_linear_model_on_the_bound():
-    # At the first step the model is f + <G, w - W>: the step -10 kept G must bring 1.0 down to -0.5.
-    kept = momo_step(-0.5)
-    np.testing.assert_allclose(1.0 - 10.0 * jnp.dot(kept, jnp.array([3.0, -4.0])), -0.5, rtol=1e-5)
-    np.testing.assert_array_equal(momo_step(-1e6), [3.0, -4.0])
-    np.testing.assert_array_equal(momo_step(2.0), [0, 0])
-    # Any direction: for a normalised one the denominator is its dual norm, without the caller saying so.
-    sign = momo_step(-0.5, direction=optax.scale_by_sign())
-    np.testing.assert_allclose(1.0 - 10.0 * jnp.dot(sign, jnp.array([3.0, -4.0])), -0.5, rtol=1e-5)
-
-
-def test_momo_reports_nan_and_passes_zero():
-    assert np.isnan(momo_step(0.0, value=jnp.nan)).all()
-    assert momo_step(-0.5, learning_rate=0.0).tolist() == [3.0, -4.0]
-
-
-def test_momo_asks_for_the_loss():
-    with pytest.raises(ValueError, match="needs params and value"):
-        momo_step(0.0, value=None)
-    tx = om.muon_max(0.1, orthogonalizer=EXACT)
-    grads = two()
-    tx.update(grads, tx.init(grads), grads)
-
-
 def test_momo_survives_a_rate_that_is_far_too_large():
     def loss(params):
         return 0.5 * sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
