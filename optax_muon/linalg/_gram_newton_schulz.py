@@ -116,7 +116,8 @@ class GramNewtonSchulz(Iteration):
             return ((row[0] * q + matmul(z, q)).astype(storage), gram, z, row[0]), None
 
         z = factor(gram, rows[0])
-        q = (z + rows[0][0] * jnp.eye(gram.shape[-1], dtype=rows.dtype)).astype(storage)
+        identity = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=rows.dtype), gram.shape)
+        q = (z + rows[0][0] * identity).astype(storage)
         return jax.lax.scan(step, (q, gram, z, rows[0][0]), rows[1:])[0][0]
 
     @property

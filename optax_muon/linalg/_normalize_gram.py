@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -116,11 +117,18 @@ class PowerIteration(GramNormalizer):
         """Give the estimate with its margin."""
         # One block of columns filled row by row: a padded matrix starts from the same numbers.
         start = np.random.default_rng(0).standard_normal((gram.shape[-1], 4))
-        v, size = jnp.asarray(start, gram.dtype), 1.0
-        for _ in range(self.steps + 1):
-            v = FLOAT32.matmul(gram, v / size)
-            size = one_if_zero(jnp.sqrt(jnp.sum(jnp.real(v * jnp.conj(v)), axis=-2, keepdims=True)))
-        estimate = jnp.sqrt(jnp.max(size, axis=-1, keepdims=True)) * self.margin
+
+        def grow(v):
+            v = FLOAT32.matmul(gram, v)
+            return v, jnp.sqrt(jnp.sum(jnp.real(v * jnp.conj(v)), axis=-2, keepdims=True))
+
+        def step(_, v):
+            v, size = grow(v)
+            return v / one_if_zero(size)
+
+        v = jnp.broadcast_to(jnp.asarray(start, gram.dtype), (*gram.shape[:-1], 4))
+        _, size = grow(jax.lax.fori_loop(0, self.steps, step, v))
+        estimate = one_if_zero(jnp.sqrt(jnp.max(size, axis=-1, keepdims=True)) * self.margin)
         return jnp.minimum(estimate, Schatten4().divisor(gram))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
