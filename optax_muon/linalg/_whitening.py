@@ -69,7 +69,7 @@ class KroneckerWhitening(GradientOp):
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and whiten ``x``."""
         del key
-        if not carry:
+        if not carry or 0 in x.shape:
             return x, carry, Info()
         g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
         old, new = self._seeded(g, carry), {}
