@@ -36,7 +36,6 @@ import matplotlib.pyplot as plt
 
 AXES = {
     "learning_rate": {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "muon": (0.01, 0.02, 0.04, 0.08, 0.16)},
-    "other_rate": {"adamw": (training.ADAMW_RATE,), "": (1.5e-3, 3e-3, 6e-3, 1.2e-2)},  # AdamW has one rate
     "warmup": {"": (0.05, 0.10)},
     "weight_decay": {"": (0.0, 0.1)},
     "beta2": {"": (0.95, 0.99)},
@@ -141,14 +140,13 @@ def summary(recipe: training.Recipe, tried: int, runs: list[dict]) -> dict:
 
 def table(rows: dict[str, dict]) -> str:
     """Draw the record as a Markdown table, and the ratio that matters."""
-    head = "optimizer|steps|validation loss (mean ± sd)|each seed|learning rate|of the others|warmup|decay|beta2|tried"
-    lines = ["| " + head.replace("|", " | ") + " | ms/step |", "|" + "---|" * 11]
+    head = "optimizer|steps|validation loss (mean ± sd)|each seed|learning rate|warmup|decay|beta2|tried|ms/step"
+    lines = ["| " + head.replace("|", " | ") + " |", "|" + "---|" * 10]
     for name, row in rows.items():
         recipe = row["recipe"]
-        others = "-" if name == "adamw" else f"{recipe['other_rate']:g}"
         settings = [f"{recipe[key]:g}" for key in ("warmup", "weight_decay", "beta2")]
         loss, each = f"{row['mean']:.4f} ± {row['deviation']:.4f}", ", ".join(f"{x:.4f}" for x in row["losses"])
-        cells = [name, recipe["steps"], loss, each, f"{recipe['learning_rate']:g}", others, *settings, row["tried"]]
+        cells = [name, recipe["steps"], loss, each, f"{recipe['learning_rate']:g}", *settings, row["tried"]]
         lines.append("| " + " | ".join(map(str, [*cells, f"{row['ms_per_step']:.0f}"])) + " |")
     if "adamw" in rows:
         base = rows["adamw"]
