@@ -15,8 +15,10 @@ from optax_muon.linalg._eigenbasis import KEEP, Basis, from_basis, to_basis
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._leaf import Role
 from optax_muon.matrices._placement import Placement
+from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
 from optax_muon.transforms._lift import Lift, LiftState
 from optax_muon.transforms._momentum import NesterovEmaState
+from optax_muon.transforms._variance_reduction import ExtrapolatedEmaState, LastGradientState
 
 LINEAR: Mapping[type, str] = {
     optax.ScaleByAdamState: "mu",
@@ -24,8 +26,14 @@ LINEAR: Mapping[type, str] = {
     optax.EmaState: "ema",
     optax.TraceState: "trace",
     NesterovEmaState: "average",
+    FirstGradientEmaState: "average",
+    ExtrapolatedEmaState: "average",
+    LastGradientState: "last",
 }
-"""States whose named field is a sum of gradients, which must be re-expressed when the bases turn."""
+"""States whose named field is a sum of gradients, which must be re-expressed when the bases turn.
+
+Another optimizer's states have to be added by hand: nothing tells a sum of gradients from a sum of squares.
+"""
 
 
 class RotatedState(NamedTuple):
