@@ -7,6 +7,9 @@ from optax_muon import transforms as transforms
 from optax_muon._registry import Card as Card
 from optax_muon._registry import registry as registry
 from optax_muon.matrices import Leaf as Leaf
+from optax_muon.matrices import OnTheSpot as OnTheSpot
+from optax_muon.matrices import OverMesh as OverMesh
+from optax_muon.matrices import PlacementReport as PlacementReport
 from optax_muon.matrices import Split as Split
 from optax_muon.matrices import UnknownLeafError as UnknownLeafError
 from optax_muon.matrices import describe as describe
@@ -15,6 +18,7 @@ from optax_muon.matrices import for_matrices as for_matrices
 from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
+from optax_muon.matrices import placement_report as placement_report
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import amuse as amuse
 from optax_muon.optimizers import asgo as asgo
@@ -84,6 +88,11 @@ __all__ = [
     "labels",
     "leaves",
     "state_shardings",
+    # where it runs
+    "OnTheSpot",
+    "OverMesh",
+    "PlacementReport",
+    "placement_report",
     # in the training loop
     "eval_params",
     "multi_steps",

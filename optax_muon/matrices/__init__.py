@@ -10,6 +10,11 @@ from optax_muon.matrices._labels import label as label
 from optax_muon.matrices._labels import labels as labels
 from optax_muon.matrices._leaf import Leaf as Leaf
 from optax_muon.matrices._leaf import Split as Split
+from optax_muon.matrices._mesh import OverMesh as OverMesh
 from optax_muon.matrices._paths import by_path as by_path
 from optax_muon.matrices._paths import map_by_path as map_by_path
+from optax_muon.matrices._placement import OnTheSpot as OnTheSpot
+from optax_muon.matrices._placement import Placement as Placement
+from optax_muon.matrices._report import PlacementReport as PlacementReport
+from optax_muon.matrices._report import placement_report as placement_report
 from optax_muon.matrices._shardings import state_shardings as state_shardings

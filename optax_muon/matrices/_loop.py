@@ -12,9 +12,11 @@ from optax_muon.linalg import Info, MatrixOp, SpectralMap
 
 BATCH_BYTES = 64 << 20
 
+Op = SpectralMap | MatrixOp
+
 
 def map_stack(
-    op: SpectralMap | MatrixOp,
+    op: Op,
     stack: Array,
     carry: PyTree = (),
     keys: Array | None = None,

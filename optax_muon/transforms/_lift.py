@@ -12,8 +12,9 @@ from jaxtyping import Array, PyTree
 from optax_muon.linalg import MatrixOp, SpectralMap
 from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
+from optax_muon.matrices._mesh import OverMesh
 from optax_muon.matrices._paths import by_path, map_by_path
-from optax_muon.matrices._placement import Done, OnTheSpot, Placement, Work
+from optax_muon.matrices._placement import Done, Placement, Work
 
 
 class LiftState(NamedTuple):
@@ -37,7 +38,7 @@ class Lift:
     Args:
         op: a `SpectralMap` or `MatrixOp`.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
         roles: roles it accepts; any other leaf is an error.
         seed: of the random keys, for an operation that needs them.
     """
@@ -81,7 +82,7 @@ class Lift:
             )
             for path, leaf in table.items()
         ]
-        placement = OnTheSpot() if self.placement is None else self.placement
+        placement = OverMesh() if self.placement is None else self.placement
         done = dict(zip(table, placement.run(self.op, works), strict=True))
         updates = map_by_path(lambda path, _, result: result.array, updates, done)
         if isinstance(state, LiftState) and table:
@@ -121,7 +122,7 @@ def apply_to_matrices(
     Args:
         op: any `optax_muon.linalg` map.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
         seed: of the random keys, for maps that need them.
 
     State: none for a `SpectralMap`; a `MatrixOp`'s memory otherwise.

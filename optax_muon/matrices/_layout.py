@@ -1,0 +1,107 @@
+"""How an array lies over a mesh, as far as it can be told."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from optax_muon.matrices._leaf import Leaf
+
+Dims = tuple[tuple[str, ...], ...]
+
+
+class Layout(NamedTuple):
+    """Where the parts of one array are.
+
+    Attributes:
+        mesh: a `jax.sharding.Mesh` or `AbstractMesh`; None: no mesh in sight.
+        dims: for each dimension the axes that split it, major first; None: the mesh is known and these are not.
+        axes: the axes that may be used: all of them, or the Explicit ones of a mixed mesh.
+        inside: whether the code runs inside the caller's own `jax.shard_map`, where the array is a shard already.
+        spec: the same as ``dims``, as JAX writes it.
+    """
+
+    mesh: Any = None
+    dims: Dims | None = None
+    axes: tuple[str, ...] = ()
+    inside: bool = False
+    spec: PartitionSpec | None = None
+
+
+def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: Any = None) -> Layout:
+    """Find how an array lies: by its type, else by a spec given by hand, else by the array itself.
+
+    Raises:
+        ValueError: for a shard inside `jax.shard_map` whose spec is not known.
+    """
+    sharding = getattr(array, "sharding", None)
+    abstract = isinstance(array, jax.ShapeDtypeStruct)
+    own = jax.sharding.AbstractMesh((), ()) if abstract else jax.typeof(array).sharding.mesh
+    ambient = jax.sharding.get_abstract_mesh()
+    spec = leaf.spec if spec is None else spec
+    if isinstance(spec, NamedSharding):
+        mesh, spec = mesh or spec.mesh, spec.spec
+    if axes_of_type(ambient, AxisType.Manual):
+        return _inside(array, path, ambient, spec)
+    explicit = axes_of_type(own, AxisType.Explicit)
+    if explicit:
+        spec = jax.typeof(array).sharding.spec
+        return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
+    concrete = not isinstance(array, jax.core.Tracer)
+    if concrete and isinstance(sharding, NamedSharding):
+        mesh, spec = sharding.mesh, sharding.spec
+    elif concrete and not abstract:
+        return Layout()
+    mesh = next((found for found in (mesh, own, ambient) if found is not None and not found.empty), None)
+    if mesh is None:
+        return Layout()
+    if spec is None:
+        return Layout(mesh, None, mesh.axis_names)
+    dims = spec_dims(spec, array.shape, mesh)
+    return Layout(mesh, dims, mesh.axis_names, spec=PartitionSpec(*(dim or None for dim in dims)))
+
+
+def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool = True) -> Dims:
+    """Axes of every dimension; axes of length one, and those that do not divide a whole dimension, split nothing."""
+    entries = [*spec, *[None] * (len(shape) - len(spec))]
+    dims = [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
+    sizes = dict(mesh.shape)
+    dims = [tuple(name for name in dim if sizes.get(name, 1) > 1) for dim in dims]
+    return tuple(
+        () if whole and length % math.prod(sizes[name] for name in dim) else dim
+        for dim, length in zip(dims, shape, strict=True)
+    )
+
+
+def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
+    """Axes longer than one of the given type; an empty mesh has none."""
+    if mesh is None or mesh.empty:
+        return ()
+    names = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, axis_type in names if axis_type == kind and mesh.shape[name] > 1)
+
+
+def sizes_of(mesh: Any) -> Mapping[str, int]:
+    """Length of every axis."""
+    return dict(mesh.shape)
+
+
+def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
+    manual = axes_of_type(mesh, AxisType.Manual)
+    kind = jax.typeof(array)
+    varying = getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
+    if spec is None:
+        if varying:
+            names = ", ".join(repr(name) for name in sorted(varying))
+            raise ValueError(
+                f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and one "
+                "matrix cannot be orthogonalised piece by piece. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
+                "spec=PartitionSpec() if every device holds a whole matrix of its own"
+            )
+        return Layout()
+    dims = tuple(
+        tuple(name for name in dim if name in manual) for dim in spec_dims(spec, array.shape, mesh, whole=False)
+    )
+    return Layout(mesh, dims, manual, inside=True)

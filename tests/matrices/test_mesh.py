@@ -1,0 +1,269 @@
+"""A mesh: the same result as on one device, and the collectives, bytes and FLOPs that the plan promises."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_muon as om
+from optax_muon.linalg import Info, MatrixOp
+from optax_muon.matrices._cost import count_flops, plain_flops
+from optax_muon.matrices._mesh import OverMesh
+from optax_muon.matrices._placement import OnTheSpot
+from optax_muon.transforms import Lift, apply_to_matrices
+from tests.benchmarks.census import census
+
+Hidden = functools.partial(om.Leaf, "hidden")
+# One of every kind of leaf, with a spec for a mesh of fsdp=4, tp=2.
+ZOO = {
+    "row_cut": ((8, 12), Hidden(0, 1), P("fsdp", None)),
+    "tall": ((24, 8), Hidden(0, 1), P("fsdp", None)),
+    "both": ((8, 24), Hidden(0, 1), P("tp", "fsdp")),
+    "joint": ((8, 16), Hidden(0, 1), P(None, ("tp", "fsdp"))),
+    "whole": ((8, 12), Hidden(0, 1), P()),
+    "heads": ((2, 4, 16), Hidden((0, 1), 2), P("tp", "fsdp", None)),
+    "experts": ((4, 8, 12), Hidden(1, 2), P("fsdp", None, None)),
+    "experts_cut": ((2, 3, 12, 8), Hidden(2, 3), P("tp", None, "fsdp", None)),
+    "fused": ((8, 24), Hidden(0, 1, split=(8, 8, 8)), P("fsdp", None)),
+    "fused_cut": ((8, 24), Hidden(0, 1, split=(8, 8, 8)), P(None, "fsdp")),
+    "uneven_cut": ((8, 16), Hidden(0, 1, split=(8, 4, 4)), P("fsdp", "tp")),
+    "empty": ((0, 8), Hidden(0, 1), P()),
+}
+LEAVES = {name: leaf for name, (_, leaf, _) in ZOO.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy(MatrixOp):
+    """Needs a key, remembers one matrix and one number per matrix, takes a second matrix, returns a dual."""
+
+    needs_key = True
+
+    def init(self, shape, dtype):
+        return {"calls": jnp.zeros(shape[:-2], jnp.int32), "last": jnp.zeros(shape, dtype)}
+
+    def apply(self, x, carry, *, key=None, other=None, **_):
+        y = 2 * x + 0.5 * carry["last"] + jax.random.normal(key, x.shape) + (0 if other is None else other)
+        return y, {"calls": carry["calls"] + 1, "last": x}, Info(dual=jnp.sum(x * y))
+
+
+def grads(seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, (shape, _, _) in ZOO.items()}
+
+
+def mesh_of(kind, shape=(4, 2), names=("fsdp", "tp")):
+    return jax.make_mesh(shape, names, axis_types=(kind,) * len(names))
+
+
+def placed(tree, mesh, specs=None):
+    return {name: jax.device_put(x, NamedSharding(mesh, (specs or {}).get(name, ZOO[name][2]))) for name, x in tree.items()}
+
+
+def close(a, b, atol=2e-6):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=1e-5), jax.device_get(a), jax.device_get(b))
+
+
+@pytest.mark.parametrize(("kind", "axes"), [(AxisType.Explicit, None), (AxisType.Auto, ("fsdp", "tp"))], ids=str)
+def test_every_kind_of_leaf_comes_out_as_on_one_device(kind, axes):
+    op, mesh = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024), mesh_of(kind)
+    expected = Lift(op, LEAVES, OnTheSpot()).apply(grads(), None)[0]
+    specs = None if kind == AxisType.Explicit else {name: spec for name, (_, _, spec) in ZOO.items()}
+    lift = Lift(op, LEAVES, OverMesh(axes, specs=specs, flops_per_byte=1.0))
+    given = placed(grads(), mesh)
+    got = jax.jit(lambda x: lift.apply(x, None)[0])(given)
+    close(got, expected)
+    for name, x in got.items():
+        assert x.sharding.is_equivalent_to(given[name].sharding, x.ndim), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [(AxisType.Explicit, ("both", "whole", "experts_cut", "fused", "uneven_cut")), (AxisType.Auto, ("experts", "fused_cut"))],
+    ids=str,
+)
+def test_memory_keys_duals_and_second_matrices_travel_too(kind, names):
+    mesh = mesh_of(kind)
+    whole = [{name: grads(seed)[name] for name in names} for seed in (0, 1)]
+    given, second = (placed(x, mesh) for x in whole)
+    alone, over = Lift(Noisy(), LEAVES, OnTheSpot()), Lift(Noisy(), LEAVES, OverMesh(flops_per_byte=0.0))
+
+    def two_steps(lift, x, other):
+        state = lift.init(whole[0])
+        _, state, _ = lift.apply(x, state, other=other)
+        y, state, done = lift.apply(x, state, other=other)
+        return y, state, {path: [info.dual for info in entry.infos] for path, entry in done.items()}
+
+    expected = jax.jit(functools.partial(two_steps, alone))(*whole)
+    specs = {name: spec for name, (_, _, spec) in ZOO.items()}
+    over = over if kind == AxisType.Explicit else dataclasses.replace(over, placement=OverMesh(specs=specs))
+    got = jax.jit(functools.partial(two_steps, over))(given, second)
+    close(got, expected, atol=2e-5)
+
+
+def test_an_auto_mesh_without_specs():
+    mesh = mesh_of(AxisType.Auto)
+    for op in (om.linalg.NewtonSchulz(om.linalg.JORDAN_2024), Noisy()):
+        alone, over = Lift(op, LEAVES, OnTheSpot()), Lift(op, LEAVES)
+        given = {name: grads()[name] for name in ("tall", "joint", "whole", "experts_cut")}
+        state = alone.init(given)
+        expected = jax.jit(lambda x, s, alone=alone: alone.apply(x, s)[:2])(given, state)
+        got = jax.jit(lambda x, s, over=over: over.apply(x, s)[:2])(placed(given, mesh), state)
+        close(got, expected)
+
+
+def test_eager_arrays_and_no_mesh():
+    op, given = om.linalg.SVDPolar(), {name: grads()[name] for name in ("tall", "both")}
+    expected = {name: op.apply(x) for name, x in given.items()}
+    close(Lift(op, LEAVES).apply(given, None)[0], expected)
+    close(Lift(op, LEAVES).apply(placed(given, mesh_of(AxisType.Auto)), None)[0], expected)
+
+
+@pytest.mark.parametrize("spec", [P("fsdp", None), P("tp", "fsdp"), P()], ids=str)
+def test_teams_share_a_matrix_when_devices_outnumber_matrices(spec):
+    shapes = {"wide": (16, 64), "tall": (64, 16), "odd": (12, 40)}
+    rng = np.random.default_rng(0)
+    given = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    op, leaves = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024), dict.fromkeys(shapes, Hidden(0, 1))
+    lift = Lift(op, leaves, OverMesh(("fsdp", "tp"), flops_per_byte=0.0))
+    x = jax.device_put(given, NamedSharding(mesh_of(AxisType.Explicit), spec))
+    program = jax.jit(lambda x: lift.apply(x, None)[0]).lower(x).compile()
+    close(program(x), {name: op.apply(x) for name, x in given.items()})
+    # The odd one is padded to rows and columns that the team can share.
+    assert census(program).flops <= 1.3 * sum(plain_flops(*shape) for shape in shapes.values()) / 8
+    alone = dataclasses.replace(lift, placement=OverMesh(("fsdp", "tp"), flops_per_byte=0.0, teams=False))
+    assert count_flops(lambda x: alone.apply(x, None)[0], x) == pytest.approx(plain_flops(16, 64))
+
+
+WIDTH = 64
+GPT = {
+    f"{i}/{name}": shape
+    for i in range(4)
+    for name, shape in {
+        "qkv": (WIDTH, 3 * WIDTH), "proj": (WIDTH, WIDTH), "up": (WIDTH, 4 * WIDTH), "down": (4 * WIDTH, WIDTH),
+    }.items()
+}  # fmt: skip
+BOUND = 2 * sum(m * n for m, n in GPT.values()) * 4 / 8
+PLAIN = sum(plain_flops(*shape) for shape in GPT.values()) / 8
+
+
+def compiled(mesh, spec, placement=None, op=None):
+    """Census of one update of the GPT's matrices, all lying as ``spec`` (or as spec(name)) says."""
+    op = op or om.linalg.NewtonSchulz(om.linalg.JORDAN_2024)
+    tx = apply_to_matrices(op, leaves=dict.fromkeys(GPT, Hidden(0, 1)), placement=placement)
+    args = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec(name) if callable(spec) else spec))
+        for name, shape in GPT.items()
+    }
+    program = jax.jit(lambda x: tx.update(x, tx.init(x))[0]).lower(args).compile()
+    found = census(program)
+    assert found.flops == pytest.approx(count_flops(lambda x: tx.update(x, tx.init(x))[0], args), rel=1e-6)
+    return found
+
+
+def megatron(name):
+    return P("fsdp", "tp") if name.split("/")[1] in ("qkv", "up") else P("tp", "fsdp")
+
+
+@pytest.mark.parametrize("spec", [P("fsdp", "tp"), P(("fsdp", "tp"), None), megatron], ids=str)
+def test_known_shardings_take_one_all_to_all_each_way(spec):
+    found = compiled(mesh_of(AxisType.Explicit), spec)
+    # Sixteen matrices on eight devices: eight of 4d, then four of 3d and four of d that share a run.
+    assert found.collectives == {"all-to-all": (2, BOUND * 14 / 12)}
+    assert found.flops == pytest.approx(PLAIN * (45 + 35) / 70, rel=1e-6)
+
+
+def test_an_auto_mesh_without_specs_takes_one_all_to_all_per_axis_and_shape(capfd):
+    one = compiled(mesh_of(AxisType.Auto, (8,), ("fsdp",)), P("fsdp", None))
+    assert one.collectives == {"all-to-all": (8, BOUND * 2)}  # four of each shape on eight devices
+    two = compiled(mesh_of(AxisType.Auto), megatron)
+    assert two.collectives == {"all-to-all": (16, BOUND * 4)}
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+def test_replicated_matrices_are_divided_and_gathered_once():
+    mesh = mesh_of(AxisType.Explicit)
+    found = compiled(mesh, P(), OverMesh(flops_per_byte=1.0, teams=False))
+    assert found.kinds == {"all-gather"}
+    number, nbytes = found.collectives["all-gather"]
+    assert number == 1
+    assert nbytes <= 1.17 * 4 * BOUND
+    assert found.flops <= 1.15 * PLAIN
+    # Where the network is too slow for that, everyone computes everything.
+    alone = compiled(mesh, P(), OverMesh(flops_per_byte=1e9))
+    assert alone.collectives == {}
+    assert alone.flops == pytest.approx(8 * PLAIN)
+
+
+def test_replicas_share_the_work_without_further_collectives():
+    found = compiled(mesh_of(AxisType.Explicit), P(None, "fsdp"))
+    assert found.kinds == {"all-to-all"}
+    assert found.flops == pytest.approx(PLAIN * (45 + 35) / 70, rel=1e-6)
+    only = compiled(mesh_of(AxisType.Explicit), P(None, "fsdp"), OverMesh(axes=("fsdp",)))
+    assert only.collectives == {"all-to-all": (2, 2 * BOUND)}
+    assert only.flops == pytest.approx(2 * PLAIN)
+
+
+def test_a_leaf_split_over_batch_axes_does_not_travel():
+    mesh, leaf = mesh_of(AxisType.Explicit), Hidden(1, 2)
+    tx = apply_to_matrices(om.linalg.NewtonSchulz(), leaves={"w": leaf})
+    arg = {"w": jax.ShapeDtypeStruct((16, 8, 12), jnp.float32, sharding=NamedSharding(mesh, P("fsdp", None, None)))}
+    assert census(jax.jit(lambda x: tx.update(x, tx.init(x))[0]).lower(arg).compile()).collectives == {}
+
+
+def test_rounds_hold_at_most_max_bytes():
+    found = compiled(mesh_of(AxisType.Explicit), P("fsdp", "tp"), OverMesh(max_bytes=WIDTH * 4 * WIDTH * 4))
+    assert found.collectives["all-to-all"] == (4, BOUND * 14 / 12)
+
+
+def test_slow_axes_carry_no_matrices():
+    mesh = mesh_of(AxisType.Explicit)
+    with pytest.raises(ValueError, match="0/.*: the slow axis 'tp' cuts"):
+        compiled(mesh, P("fsdp", "tp"), OverMesh(slow_axes=("tp",)))
+    found = compiled(mesh, P("fsdp", None), OverMesh(slow_axes=("tp",)))
+    assert found.collectives == {"all-to-all": (2, 2 * BOUND)}
+
+
+@pytest.mark.parametrize("option", [{"axes": "dp"}, {"slow_axes": ("dp",)}])
+def test_axes_that_the_mesh_lacks_are_refused(option):
+    with pytest.raises(ValueError, match="'dp'"):
+        OverMesh(mesh=mesh_of(AxisType.Auto), **option)
+
+
+@pytest.mark.parametrize("option", [{"max_bytes": -1}, {"flops_per_byte": -1.0}])
+def test_sizes_below_zero_are_refused(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))} must be >= 0, not -1"):
+        OverMesh(**option)
+
+
+def test_inside_the_callers_shard_map():
+    mesh, x = mesh_of(AxisType.Auto), grads()["row_cut"]
+    op = om.linalg.NewtonSchulz()
+
+    def mapped(leaf, spec, check=True):
+        tx = apply_to_matrices(op, leaves={"w": leaf})
+        body = lambda x: tx.update({"w": x}, tx.init({"w": x}))[0]["w"]  # noqa: E731
+        return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check))(x)
+
+    with pytest.raises(ValueError, match="w: inside jax.shard_map this array differs along the mesh axis 'fsdp'"):
+        mapped(Hidden(0, 1), P("fsdp", None))
+    for spec in (P("fsdp", None), P("fsdp", "tp"), P("tp", None)):
+        close(mapped(Hidden(0, 1, spec=spec), spec), op.apply(x))
+    close(mapped(Hidden(0, 1), P()), op.apply(x))
+    blocks = mapped(Hidden(0, 1, spec=P()), P("tp", None))
+    close(blocks, jnp.concatenate([op.apply(x[:4]), op.apply(x[4:])]))
+
+
+def test_a_nan_matrix_leaves_its_neighbours_alone():
+    given = grads()
+    given["both"] = given["both"].at[0, 0].set(jnp.nan)
+    op = om.linalg.NewtonSchulz()
+    got = jax.jit(lambda x: Lift(op, LEAVES, OverMesh(flops_per_byte=1.0)).apply(x, None)[0])(
+        placed(given, mesh_of(AxisType.Explicit))
+    )
+    assert jnp.isnan(got["both"]).all()
+    assert all(bool(jnp.isfinite(x).all()) for name, x in got.items() if name != "both")
