@@ -57,6 +57,7 @@ from optax_muon.optimizers import scion_init as scion_init
 from optax_muon.optimizers import sf_normuon as sf_normuon
 from optax_muon.optimizers import sign_muon as sign_muon
 from optax_muon.optimizers import soap as soap
+from optax_muon.optimizers import soft_muon as soft_muon
 from optax_muon.optimizers import soft_signum as soft_signum
 from optax_muon.optimizers import spectra as spectra
 from optax_muon.optimizers import splus as splus
@@ -139,6 +140,7 @@ __all__ = [
     "sf_normuon",
     "sign_muon",
     "soap",
+    "soft_muon",
     "soft_signum",
     "spectra",
     "splus",

@@ -72,6 +72,7 @@ from optax_muon.linalg._spectral_soft import Ridge as Ridge
 from optax_muon.linalg._spectral_soft import SoftClip as SoftClip
 from optax_muon.linalg._spectral_soft import SoftSign as SoftSign
 from optax_muon.linalg._spectral_top import TopRank as TopRank
+from optax_muon.linalg._spectrum import Spectrum as Spectrum
 from optax_muon.linalg._table import Coefficients as Coefficients
 from optax_muon.linalg._threshold_clip import SketchedThresholdClip as SketchedThresholdClip
 from optax_muon.linalg._threshold_clip import ThresholdClip as ThresholdClip

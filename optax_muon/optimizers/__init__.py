@@ -37,6 +37,7 @@ from optax_muon.optimizers._scion import scion_init as scion_init
 from optax_muon.optimizers._sf_normuon import sf_normuon as sf_normuon
 from optax_muon.optimizers._sign_muon import sign_muon as sign_muon
 from optax_muon.optimizers._soap import soap as soap
+from optax_muon.optimizers._soft_muon import soft_muon as soft_muon
 from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._spectra import spectra as spectra
 from optax_muon.optimizers._splus import splus as splus

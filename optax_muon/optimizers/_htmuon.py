@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import NewtonSchulz, SpectralMap, SpectralPower
+from optax_muon.linalg import SpectralMap, SpectralPower, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -47,7 +47,7 @@ def htmuon(
         learning_rate: 0.03 for 60M parameters, 5e-3 for 1B are the authors'.
         power: the map; ``SpectralPower(0.125, orthogonalizer)`` computes it by products only.
         interval: P: the power at the first step and every P-th, plain Muon between; 5 is the authors' for 1B.
-        orthogonalizer: of the plain steps; default `NewtonSchulz()`.
+        orthogonalizer: of the plain steps; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -66,7 +66,7 @@ def htmuon(
     transforms.require_fraction("htmuon: momentum", momentum)
     direction = transforms.apply_to_matrices(power, leaves=leaves, placement=placement)
     if interval != 1:
-        plain = transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement)
+        plain = transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement)
         direction = transforms.every(interval, direction, otherwise=plain)
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),

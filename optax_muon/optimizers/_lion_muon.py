@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -46,7 +46,7 @@ def lion_muon(
     Args:
         learning_rate: of the orthogonalised steps; 1e-3 for P = 2 is the authors', more for a longer period.
         period: P, in steps.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: beta_1 and beta_2, each in [0, 1).
         sign_scale: rho, the rate of the sign steps over the learning rate.
         weight_decay: decoupled, multiplied by the rate of the step.
@@ -65,7 +65,7 @@ def lion_muon(
     decay = optax.add_decayed_weights(weight_decay)
     sign = optax.chain(optax.scale_by_sign(), decay, optax.scale(sign_scale))
     orthogonal = optax.chain(
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         decay,
     )

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes
 from optax_muon._registry import card
-from optax_muon.linalg import BySize, ColumnSketch, NewtonSchulz, RandomizedPolar, Sketch, SpectralMap
+from optax_muon.linalg import BySize, ColumnSketch, RandomizedPolar, Sketch, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 from optax_muon.optimizers._muon import muon
@@ -50,7 +50,7 @@ def low_rank_muon(
         rank: columns of Q; 200 to 400.
         threshold: shorter side from which on matrices are sketched, at least ``rank``; 500 or 1000.
         orthogonalizer: a map of `optax_muon.linalg`, for the small factor and for small matrices; default
-            `NewtonSchulz()`.
+            `best()`.
         sketch: how columns are drawn; ``linalg.GaussianSketch()`` combines all of them.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
@@ -69,7 +69,7 @@ def low_rank_muon(
     """
     if threshold < rank:
         raise ValueError(f"low_rank_muon: threshold must be at least rank={rank}, not {threshold}")
-    small = orthogonalizer or NewtonSchulz()
+    small = orthogonalizer or best()
     sketched = RandomizedPolar(rank, oversample=0, power_steps=0, sketch=sketch, orthogonalizer=small)
     return muon(
         learning_rate,

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import Gate, Gated, NewtonSchulz, SpectralGap, SpectralMap
+from optax_muon.linalg import Gate, Gated, SpectralGap, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -47,7 +47,7 @@ def mimuon(
         learning_rate: the size of an orthogonalised update in spectral norm, before the shape scale.
         gate: ``linalg.SpectralGap(tau)`` as above, by a decomposition, or ``linalg.LargeEnough(tau)``, which compares
             the Frobenius norm instead.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1); the paper's beta is 1 - mu.
         nesterov: look one step ahead by interpolation.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -67,7 +67,7 @@ def mimuon(
     transforms.require_fraction("mimuon: momentum", momentum)
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(Gated(gate, orthogonalizer or NewtonSchulz()), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(Gated(gate, orthogonalizer or best()), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

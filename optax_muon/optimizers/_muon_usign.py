@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -46,7 +46,7 @@ def muon_usign(
     Args:
         learning_rate: the size of an update in spectral norm, before the shape scale.
         error_feedback: EF21-MuonUSign, an estimate of N that compressed differences move.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -64,7 +64,7 @@ def muon_usign(
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
         transforms.signs(error_feedback=error_feedback, leaves=leaves, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -48,7 +48,7 @@ def muoneq(
     Args:
         learning_rate: about an entry's step over 0.2 with `shapes.RMSMatch(0.2)`, as AdamW's.
         side: ``"output"`` is the paper's R, ``"reduction"`` its C, ``"both"`` its RC.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu of the heavy ball, in [0, 1).
         nesterov: look one step ahead.
         epsilon: added to the sums of squares, in units of squared gradients.
@@ -70,7 +70,7 @@ def muoneq(
     return optax.chain(
         optax.trace(momentum, nesterov, accumulator_dtype=state_dtype),
         transforms.equilibrate(side, epsilon=epsilon, leaves=leaves),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

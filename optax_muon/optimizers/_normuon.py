@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -47,7 +47,7 @@ def normuon(
 
     Args:
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.02 is the authors'.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
         second_moment: the retained fraction beta of v, in [0, 1).
@@ -69,7 +69,7 @@ def normuon(
     transforms.require_fraction("normuon: momentum", momentum)
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.normalize_neurons(second_moment, epsilon=epsilon, leaves=leaves),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -48,7 +48,7 @@ def orscale(
 
     Args:
         learning_rate: the relative change of a matrix per step; 0.02 is the authors'.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu of the heavy ball, in [0, 1).
         nesterov: look one step ahead.
         weight_decay: lambda, part of the direction whose norm is taken.
@@ -69,7 +69,7 @@ def orscale(
     transforms.require_fraction("orscale: momentum", momentum)
     return optax.chain(
         optax.trace(momentum, nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         transforms.scale_by_matrix_trust_ratio(*clip, calibration=calibration, epsilon=epsilon, leaves=leaves),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -44,7 +44,7 @@ def polar_adamw(
 
     Args:
         learning_rate: about an entry's step over 0.2 with `shapes.RMSMatch(0.2)`, as AdamW's.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: beta_1, in [0, 1).
         second_moment: beta_2, in [0, 1).
         epsilon: Adam's, in units of gradients.
@@ -66,7 +66,7 @@ def polar_adamw(
     transforms.require_fraction("polar_adamw: second_moment", second_moment)
     return optax.chain(
         optax.scale_by_adam(momentum, second_moment, epsilon, mu_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -47,7 +47,7 @@ def sign_muon(
     Args:
         learning_rate: the size of every entry of an update.
         error_feedback: EF21, an estimate of O that compressed differences move.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz()`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
         weight_decay: coupled: part of the gradient.
@@ -67,7 +67,7 @@ def sign_muon(
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.signs(error_feedback=error_feedback, leaves=leaves, accumulator_dtype=state_dtype),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -1,0 +1,38 @@
+"""Singular values as what an operation remembers."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._map import Info, MatrixOp
+from optax_muon.linalg._normalize import divide_by_largest_entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum(MatrixOp):
+    """Leave every matrix as it is, and remember its singular values, largest first, in float32 or wider.
+
+    Use it to measure a tree through the lift.
+
+    State: min(m, n) floats a matrix.
+    """
+
+    commutes_with_transpose = True
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Start from zeros."""
+        return jnp.zeros((*shape[:-2], min(shape[-2:])), jnp.finfo(accumulator_dtype(dtype)).dtype)
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], Array, Info]:
+        """Decompose every matrix without vectors."""
+        del key, per_matrix
+        require_inexact(x, "Spectrum")
+        if 0 in x.shape:
+            return x, carry, Info()
+        largest = jnp.max(jnp.abs(x.astype(accumulator_dtype(x.dtype))), axis=(-2, -1))
+        return x, jnp.linalg.svd(divide_by_largest_entry(x), compute_uv=False) * largest[..., None], Info()
