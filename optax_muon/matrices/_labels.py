@@ -106,8 +106,8 @@ def for_matrices(
     says_axes = leaves is not None or any(isinstance(target, Leaf) or target == "hidden" for _, target in rules)
     if built and says_axes:
         raise ValueError(
-            "for_matrices: axes are given (leaves, or a rule that makes a matrix) but the optimizer is already built and "
-            "cannot hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
+            "for_matrices: axes are given (leaves, or a rule that makes a matrix) but the optimizer is already built "
+            "and cannot hear of them; pass functools.partial(om.muon, 0.02) instead of om.muon(0.02)"
         )
     if isinstance(tx_or_make, optax.GradientTransformation):
         tx = tx_or_make

@@ -9,19 +9,17 @@ import subprocess
 import sys
 import time
 
+import gpt_nnx.train
 import pytest
 from flax import nnx
+from gpt_nnx.model import GPT, GPTConfig
 
 import optax_muon as om
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import gpt_nnx.train
-from gpt_nnx.model import GPT, GPTConfig
-
 TRAIN = [sys.executable, str(ROOT / "examples/gpt_nnx/train.py")]
-TINY = "--layers 1 --width 16 --heads 2 --context 16 --batch 2 --eval-every 4 --steps 12".split()
+SIZES = {"layers": 1, "width": 16, "heads": 2, "context": 16, "batch": 2, "eval-every": 4, "steps": 12}
+TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
 FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
 
 
