@@ -41,7 +41,7 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     results: dict[tuple[int, int], tuple[Array, PyTree, Info]] = {}
     last = None
     # Not merged with their transposes: the two are cut along different axes, and joining them would move one twice.
-    for run in runs(sizes, merge_transposes=False, max_bytes=options.max_bytes * devices):
+    for run in runs(sizes, merge_transposes=False, max_bytes=options.max_bytes // 2 * devices):
         members = [owners[member.index] for member in run]
         stacks = [cuts[w][i] for w, i in members]
         done, last = _run_stack(op, stacks, [_beside(works[w], i) for w, i in members], mesh, axes, last)

@@ -33,7 +33,8 @@ class OverMesh(Placement):
         specs: a tree of `jax.sharding.PartitionSpec` or `NamedSharding` like the parameters, matched by path; needed
             under `jax.jit` on an Auto mesh where no leaf has a spec.
         slow_axes: axes between hosts or pods; matrices never travel over them.
-        max_bytes: what one exchange may hold per device; more matrices go in further rounds.
+        max_bytes: what one exchange may send and receive per device, together; more matrices go in further rounds. The
+            temporaries of an update stay below twice as much.
         flops_per_byte: FLOPs that a device does while it sends one byte, for the planner; 150 suits slow arithmetic,
             2000 bfloat16 over a TPU's links.
         teams: let several devices share a matrix when there are more devices than matrices.
@@ -47,7 +48,7 @@ class OverMesh(Placement):
     mesh: Any = None
     specs: PyTree = None
     slow_axes: tuple[str, ...] = ()
-    max_bytes: int = 512 << 20
+    max_bytes: int = 1 << 30
     flops_per_byte: float = 500.0
     teams: bool = True
 
@@ -100,9 +101,7 @@ class OverMesh(Placement):
             if name not in mesh.axis_names:
                 raise ValueError(f"OverMesh: the mesh has axes {mesh.axis_names}, and no {name!r}")
 
-    def schedule(
-        self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]
-    ) -> tuple[Schedule, list[Shard]]:
+    def schedule(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> tuple[Schedule, list[Shard]]:
         """Plan an update of arrays that lie as ``layouts`` say."""
         sizes = sizes_of(layouts[0].mesh)
         shards = [_shard(work, layout, sizes) for work, layout in zip(works, layouts, strict=True)]

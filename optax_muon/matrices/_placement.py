@@ -63,9 +63,11 @@ class OnTheSpot(Placement):
     Args:
         max_bytes: stacks are joined up to this size; 0 joins nothing. None: 256 MiB for matrices up to 16 MiB each, an
             eighth of all bytes for larger ones.
+        temporary: the arrays are temporaries that may be overwritten; for other placements.
     """
 
     max_bytes: int | None = None
+    temporary: bool = False
 
     def __post_init__(self):
         """Refuse a negative size."""
@@ -92,7 +94,7 @@ class OnTheSpot(Placement):
             in_flight += nbytes
             if in_flight > IN_FLIGHT_BYTES:
                 inputs, in_flight = [after(x, last) for x in inputs], nbytes
-            done = _run_together(op, inputs, run, carries, keys, others)
+            done = _run_together(op, inputs, run, carries, keys, others, self.temporary)
             results.update(zip(members, done, strict=True))
             last = done[-1][0]
         return [_collect(work, [results[w, i] for i in range(len(stacks[w]))]) for w, work in enumerate(works)]
@@ -110,6 +112,7 @@ def _run_together(
     carries: Sequence[PyTree],
     keys: list,
     others: Sequence[Mapping[str, Array]],
+    temporary: bool,
 ) -> list[tuple[Array, PyTree, Info]]:
     # Turned only where both orientations meet: a map turns a tall matrix itself, one at a time.
     turn = [member.transposed and any(not other.transposed for other in run) for member in run]
@@ -119,7 +122,7 @@ def _run_together(
     ]
     joined, beside = _join(turned)
     given_keys = _join(keys) if keys else None
-    y, carry, info = map_stack(op, joined, _join(carries), given_keys, beside, reuse=len(stacks) > 1)
+    y, carry, info = map_stack(op, joined, _join(carries), given_keys, beside, reuse=temporary or len(stacks) > 1)
     parts, start = [], 0
     for stack, turns in zip(stacks, turn, strict=True):
         stop = start + stack.shape[0]

@@ -94,7 +94,7 @@ class _Travel:
             carries, keys = per_piece(choose(runs[k], self.values, grid)) if self.values else ((), None)
             leaf = Leaf("hidden", 1, 2, split=runs[k].kinds[0].split)
             works.append(Work(sent[k], leaf, carries, keys, {name: xs[k] for name, xs in others.items()}))
-        results = dict(zip(alone, OnTheSpot().run(self.op, works), strict=True))
+        results = dict(zip(alone, OnTheSpot(temporary=True).run(self.op, works), strict=True))
         for k in results if self.values else ():
             values = per_matrix((results[k].carries, results[k].infos), runs[k].repeat)
             for index, pieces in share(runs[k], values, grid).items():

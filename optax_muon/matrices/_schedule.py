@@ -175,11 +175,11 @@ def _divide(
 
 
 def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> list[list[Run]]:
-    """Deal runs out to rounds whose exchange holds at most ``max_bytes`` per device, one run at least."""
+    """Deal runs out to rounds that send and receive at most ``max_bytes`` per device, one run at least."""
     devices, rounds, filled = math.prod(grid.values()), [], max_bytes
     for run in runs:
         elements = max(exchange_elements(run.kinds, run.team, grid))
-        nbytes = elements * devices * jnp.dtype(run.kinds[0].dtype).itemsize
+        nbytes = 2 * elements * devices * jnp.dtype(run.kinds[0].dtype).itemsize
         per_round = devices // run.team
         for i in range(run.repeat):
             if filled + nbytes > max_bytes:
