@@ -43,7 +43,8 @@ def equilibrate(
         >>> import jax.numpy as jnp, optax_muon as om
         >>> tx = om.transforms.equilibrate("output")
         >>> grads = {"up": {"kernel": jnp.array([[3.0, 0.0], [4.0, 2.0]])}}
-        >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].round(1).tolist()
+        >>> y = tx.update(grads, tx.init(grads))[0]["up"]["kernel"]
+        >>> [[round(float(v), 3) for v in row] for row in y]
         [[0.6, 0.0], [0.8, 1.0]]
     """
     if side not in ACROSS:
