@@ -56,6 +56,7 @@ from optax_muon.linalg._sketch import ColumnSketch as ColumnSketch
 from optax_muon.linalg._sketch import GaussianSketch as GaussianSketch
 from optax_muon.linalg._sketch import Sketch as Sketch
 from optax_muon.linalg._spectral import BySVD as BySVD
+from optax_muon.linalg._spectral import ExactMap as ExactMap
 from optax_muon.linalg._spectral_cap import LIPSCHITZ_CAP_2025 as LIPSCHITZ_CAP_2025
 from optax_muon.linalg._spectral_cap import PolynomialCap as PolynomialCap
 from optax_muon.linalg._spectral_cap import SoftCap as SoftCap

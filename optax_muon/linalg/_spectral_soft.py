@@ -32,7 +32,8 @@ class SoftSign(TwoWayMap):
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
-        >>> om.linalg.SoftSign(4.0).apply(jnp.diag(jnp.array([3.0, 0.0]))).diagonal().round(3).tolist()
+        >>> y = om.linalg.SoftSign(4.0).apply(jnp.diag(jnp.array([3.0, 0.0])))
+        >>> [round(float(v), 3) for v in y.diagonal()]
         [0.6, 0.0]
     """
 
