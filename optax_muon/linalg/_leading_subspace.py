@@ -28,7 +28,7 @@ class LeadingSubspace(GradientOp):
     P follows by one QR step each update, and is decomposed from the first gradient.
 
     Args:
-        rank: columns of P, at most the reduction side.
+        rank: columns of P, at most the smaller side, beyond which a gradient shows nothing but rounding.
         momentum: beta_1 of the heavy ball that makes N, whose normalisation is done here.
         second_moment: beta_2.
         gamma: weight of the orthogonalised rest.
@@ -54,7 +54,7 @@ class LeadingSubspace(GradientOp):
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Start from nothing."""
         (*batch, n, m), wide = shape, accumulator_dtype(dtype)
-        k = min(self.rank, n)
+        k = min(self.rank, n, m)
         shapes = {"basis": (n, k), "gram": (k, k), "second": (k, m)}
         return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
 
@@ -74,7 +74,10 @@ class LeadingSubspace(GradientOp):
         weights = (1 - self.momentum**t) / (1 - self.momentum)
         ahead = (x.astype(wide) / (1 + self.momentum * weights)).astype(wide)
         inside = FLOAT32.matmul(basis.mT, ahead)
-        adam = FLOAT32.matmul(basis, inside / (jnp.sqrt(second / (1 - beta**t)) + self.epsilon).astype(wide))
+        size = jnp.sqrt(second / (1 - beta**t))
+        # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
+        floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
+        adam = FLOAT32.matmul(basis, inside / (size + floor + self.epsilon).astype(wide))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
         y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)
         return y.astype(x.dtype), {"basis": basis, "gram": small, "second": second}, Info()
@@ -93,7 +96,7 @@ class LeadingSubspace(GradientOp):
 
     def _rest(self, whole: Array, rest: Array) -> Array:
         """Orthogonalise what the subspace left, unless that is rounding, which would be blown up to full size."""
-        if rest.shape[-2] <= self.rank:
+        if rest.shape[-2] <= min(self.rank, rest.shape[-1]):
             return jnp.zeros_like(rest)
         size = (rest.shape[-1] * rest.shape[-2]) ** 0.5
         norms = [jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True) for a in (rest, whole)]

@@ -54,7 +54,8 @@ def cosmos(
         orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
         momentum: beta_1, the retained fraction of N, in [0, 1).
         second_moment: beta_2, in [0, 1).
-        rank: k, of the subspace; at least 1. All of the input side makes it one-sided SOAP.
+        rank: k, of the subspace; at least 1, and no more than a matrix's smaller side is taken. All of the input side
+            makes it one-sided SOAP.
         gamma: weight of the orthogonalised rest.
         ratio: rho, the RMS of an update's entries.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -65,7 +66,8 @@ def cosmos(
     State: 1 float per parameter, and k (m + n + k) for an m x n matrix.
 
     Differs from the authors' code: a rest that is nothing but rounding (a gradient of rank k or less) is left out
-    instead of being orthogonalised; norms have no epsilon.
+    instead of being orthogonalised, and Adam's denominator has a floor of 100 units of rounding for the same reason;
+    norms have no epsilon.
 
     References:
         arXiv 2502.17410; github.com/lliu606/COSMOS.

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from tests.contracts.problem import COUNT, MATRICES, OTHERS, Probe, build, loss, nested, tree
+from tests.contracts.problem import COUNT, MATRICES, OTHERS, SHARDED, Probe, build, loss, nested, tree
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
 every_card = pytest.mark.parametrize("card", CARDS)
@@ -157,7 +157,7 @@ def test_sharded_equals_unsharded(card, axis_type, matrix_spec):
         return P() if len(shape) < 2 else divides.get(module, matrix_spec)
 
     shardings = {m: {k: NamedSharding(mesh, spec(m, s)) for k, s in entry.items()} for m, entry in shapes.items()}
-    tx, params = build(card), tree(0)
+    tx, params = build(card, options=SHARDED.get(card.name)), tree(0)
     expected = step(tx, *step(tx, params, tx.init(params)))[0]
     with jax.set_mesh(mesh):
         placed, goal = jax.device_put((params, TARGET), (shardings, shardings))
