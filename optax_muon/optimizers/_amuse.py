@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -52,7 +52,7 @@ def amuse(
         learning_rate: eta after the warm-up; the authors take 0.01 for language models. A schedule is multiplied in,
             but b follows the warm-up alone.
         warmup_steps: T_0, at least 2.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         interpolation: b of the warm-up, in (0, 1); the authors take 0.4 to 0.9.
         exponent: rho; 0 keeps b, 0.8 to 1 is the authors' choice for language models.
@@ -75,7 +75,7 @@ def amuse(
     rate = transforms.warmed_up(learning_rate, warmup_steps)
     fast = optax.chain(
         transforms.nesterov_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),

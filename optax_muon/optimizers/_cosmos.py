@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._leading_subspace import LeadingSubspace
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
@@ -51,7 +51,7 @@ def cosmos(
 
     Args:
         learning_rate: AdamW's own; the authors take 2e-3.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: beta_1, the retained fraction of N, in [0, 1).
         second_moment: beta_2, in [0, 1).
         rank: k, of the subspace; at least 1, and no more than a matrix's smaller side is taken. All of the input side
@@ -76,7 +76,7 @@ def cosmos(
     transforms.require_fraction("cosmos: second_moment", second_moment)
     if rank < 1:
         raise ValueError(f"cosmos: rank must be at least 1, not {rank}")
-    subspace = LeadingSubspace(rank, momentum, second_moment, gamma, orthogonalizer or NewtonSchulz())
+    subspace = LeadingSubspace(rank, momentum, second_moment, gamma, orthogonalizer or best())
     heavy_ball = optax.trace(momentum, nesterov=True, accumulator_dtype=state_dtype)
     treated = transforms.apply_with_gradients(subspace, leaves=leaves, placement=placement)
     return optax.chain(

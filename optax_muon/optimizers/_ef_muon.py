@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import NearestMultiple
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
@@ -42,7 +42,7 @@ def ef_muon(
     Args:
         learning_rate: eta, of gradient descent and not of Muon; it acts before the compressor. The paper's toys take
             ``lambda count: (count + 1) ** -0.5``.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are computed; None: on the spot.
@@ -58,7 +58,7 @@ def ef_muon(
     """
     transforms.require_fraction("ef_muon: momentum", momentum)
     compressor = transforms.apply_to_matrices(
-        NearestMultiple(orthogonalizer or NewtonSchulz()), leaves=leaves, placement=placement
+        NearestMultiple(orthogonalizer or best()), leaves=leaves, placement=placement
     )
     return optax.chain(
         optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -45,7 +45,7 @@ def limuon(
 
     Args:
         learning_rate: eta.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1); the paper's beta is 1 - mu.
         rank: of the stored momentum; None: stored whole. The paper takes 8 and 16.
         weight_decay: decoupled, multiplied by the learning rate.
@@ -74,7 +74,7 @@ def limuon(
         averaging = [transforms.low_rank_storm(momentum, rank, leaves=leaves, placement=placement, seed=seed)]
     return optax.chain(
         *averaging,
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

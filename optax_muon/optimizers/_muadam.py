@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -46,7 +46,7 @@ def muadam(
     Args:
         learning_rate: its size depends on the gradient's: an update grows as gradients shrink, by their square root
             (adam) or in proportion (sania).
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         second_moment: beta, in [0, 1).
         epsilon: keeps the scale s positive.
@@ -67,7 +67,7 @@ def muadam(
         arXiv 2510.10777, definitions 2.1 and 2.2; github.com/brain-lab-research/lion-muon.
     """
     transforms.require_fraction("muadam: momentum", momentum)
-    orthogonalized = transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement)
+    orthogonalized = transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement)
     average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
     metric = transforms.in_diagonal_metric(
         orthogonalized, second_moment, epsilon=epsilon, form=form, accumulator_dtype=state_dtype

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -43,7 +43,7 @@ def muon_igt(
 
     Args:
         learning_rate: eta; the point ahead moves up to :math:`(1 + \mu) / (1 - \mu)` times as far.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         transport: s; 1 is the theory's, 0 Muon without look-ahead.
         weight_decay: decoupled, multiplied by the learning rate; acts on W.
@@ -62,7 +62,7 @@ def muon_igt(
     """
     inner = optax.chain(
         transforms.first_gradient_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -53,7 +53,7 @@ def muon_mvr(
 
     Args:
         learning_rate: AdamW's own rates carry over with the default shape scale; the authors use 3e-3.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         gamma: strength of the correction; 0 is Muon without look-ahead, 1 - mu with last_batch and no clip is
             Nesterov's Muon, 1 with same_batch and no clip is STORM.
@@ -89,7 +89,7 @@ def muon_mvr(
         averaging = [transforms.extrapolated_ema(momentum, gamma, accumulator_dtype=state_dtype)]
     return optax.chain(
         *averaging,
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

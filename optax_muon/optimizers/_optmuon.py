@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import OfSameNorm
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
@@ -44,7 +44,7 @@ def optmuon(
 
     Args:
         learning_rate: theta; relative to the gradients' norms, which set the step.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         form: ``A``, or ``I`` with variance reduction: ``update`` then takes ``grads_at_previous_params`` (see
             `optax_muon.step_with_two_gradients`).
         version: of the paper, 1 or 2; they differ in an exponent and in a minimum.
@@ -62,6 +62,6 @@ def optmuon(
     """
     return optax.chain(
         transforms.closed_loop_momentum(form, version, leaves=leaves, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(OfSameNorm(orthogonalizer or NewtonSchulz()), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(OfSameNorm(orthogonalizer or best()), leaves=leaves, placement=placement),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -6,7 +6,7 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg import MatrixOp, NewtonSchulz, SpectralMap
+from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._placement import Placement
 
@@ -50,7 +50,7 @@ def sf_normuon(
     Args:
         learning_rate: eta after the warm-up; the authors take 0.008.
         warmup_steps: of a linear warm-up, at least 1.
-        orthogonalizer: a map of `optax_muon.linalg`; default `NewtonSchulz(POLAR_EXPRESS_NANOGPT_2025)`.
+        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1); without it results suffer a lot.
         second_moment: beta, in [0, 1).
         interpolation: b, in (0, 1).
@@ -73,7 +73,7 @@ def sf_normuon(
     rate = transforms.warmed_up(learning_rate, warmup_steps)
     fast = optax.chain(
         optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or NewtonSchulz(), leaves=leaves, placement=placement),
+        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.normalize_neurons(second_moment, epsilon=1e-8, leaves=leaves),
         transforms.scale_to_rms(rms, leaves=leaves),
         optax.add_decayed_weights(weight_decay),
