@@ -8,6 +8,7 @@ from optax_muon.norms._entrywise import AxisNorm as AxisNorm
 from optax_muon.norms._entrywise import Frobenius as Frobenius
 from optax_muon.norms._entrywise import Max as Max
 from optax_muon.norms._norm import Norm as Norm
+from optax_muon.norms._norm import Normalization as Normalization
 from optax_muon.norms._oracle import Oracle as Oracle
 from optax_muon.norms._radius import Clipped as Clipped
 from optax_muon.norms._radius import DualPower as DualPower

@@ -6,7 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from optax_muon.norms._norm import Norm
+from optax_muon.norms._norm import Norm, Normalization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +15,11 @@ class Frobenius(Norm):
 
     commutes_with_transpose = True
     commutes_with_padding = True
+
+    @property
+    def normalization(self) -> Normalization:
+        """By the Frobenius norm."""
+        return Normalization("both")
 
     def _value(self, x: Array) -> Array:
         return length(x, (-2, -1))[..., 0, 0]
@@ -35,6 +40,11 @@ class Max(Norm):
 
     commutes_with_transpose = True
     commutes_with_padding = True
+
+    @property
+    def normalization(self) -> Normalization:
+        """By every entry's own size."""
+        return Normalization("entry")
 
     def _value(self, x: Array) -> Array:
         return jnp.max(jnp.abs(x), axis=(-2, -1))
@@ -93,6 +103,11 @@ class AxisNorm(Norm):
         """Refuse an unknown axis."""
         if self.axis not in ("reduction", "output"):
             raise ValueError(f"AxisNorm: axis must be 'reduction' or 'output', not {self.axis!r}")
+
+    @property
+    def normalization(self) -> Normalization:
+        """By the length of an entry's vector."""
+        return Normalization(self.axis)
 
     @property
     def _along(self) -> int:

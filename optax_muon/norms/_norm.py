@@ -1,12 +1,34 @@
 """The contract of a norm on matrices: its value, its dual and its linear minimisation oracle."""
 
 import abc
-from typing import ClassVar
+import dataclasses
+import math
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.shapes import ShapeScale
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization(ShapeScale):
+    """An oracle that divides every entry by a length and multiplies by a factor of the shape.
+
+    Such an oracle needs no matrix at one place: transforms run it where a parameter lies, however it is sharded.
+
+    Args:
+        over: the side along which the vector runs whose length an entry is divided by; ``"entry"``: by its own size.
+        factors: objects with a ``factor(reduction, output)``, multiplied.
+    """
+
+    over: Literal["entry", "reduction", "output", "both"]
+    factors: tuple[Any, ...] = ()
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the product of the factors."""
+        return math.prod(scale.factor(reduction, output) for scale in self.factors)
 
 
 class Norm(abc.ABC):
@@ -29,6 +51,11 @@ class Norm(abc.ABC):
 
     commutes_with_transpose: ClassVar[bool] = False
     commutes_with_padding: ClassVar[bool] = False
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """Say so where the oracle is a `Normalization`."""
+        return None
 
     def value(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
         """Measure every matrix, in float32 or wider; an empty matrix measures zero, NaN gives NaN."""

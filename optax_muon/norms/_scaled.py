@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from optax_muon.linalg import SpectralMap
 from optax_muon.norms._entrywise import AxisNorm, Frobenius
-from optax_muon.norms._norm import Norm
+from optax_muon.norms._norm import Norm, Normalization
 from optax_muon.norms._spectral import DEFAULT_ORTHOGONALIZER, Spectral
 from optax_muon.shapes import ShapeScale
 
@@ -41,6 +41,12 @@ class Rescaled(Norm):
     @abc.abstractmethod
     def factor(self, reduction: int, output: int) -> float:
         """How much larger the ball is on matrices of this shape."""
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """That of the other norm, times the factor."""
+        base = self.base.normalization
+        return base and dataclasses.replace(base, factors=(*base.factors, self))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse what the other norm refuses, and a factor that is not positive."""

@@ -4,14 +4,17 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._placement import Placement
-from optax_muon.norms import Norm, Oracle
+from optax_muon.matrices._reductions import factors_over, norm_over, sum_over
+from optax_muon.norms import Fixed, Norm, Oracle
 from optax_muon.transforms._lift import Lift
 
 
@@ -28,7 +31,9 @@ def scale_by_lmo(
     .. math::
         U = \rho(d) \operatorname{lmo}(X), \qquad d = \langle X, \operatorname{lmo}(X) \rangle
 
-    A `norms.Radius` makes the step depend on the dual norm d: ``norms.DualPower(1)`` is steepest descent.
+    A `norms.Radius` makes the step depend on the dual norm d: ``norms.DualPower(1)`` is steepest descent. An oracle
+    that only normalises (`norms.Max`, `norms.AxisNorm`, `norms.Frobenius` and what is made of them) runs where the
+    parameter lies: a sharded embedding or head is never gathered.
 
     Args:
         norm: an object of `optax_muon.norms`.
@@ -49,7 +54,8 @@ def scale_by_lmo(
         >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].tolist()
         [[0.5, -0.5]]
     """
-    lift = Lift(Oracle(norm, radius), functools.partial(with_vector_axes, leaves=leaves), placement, roles)
+    oracle = Oracle(norm, radius)
+    lift = Lift(oracle, functools.partial(with_vector_axes, leaves=leaves), placement, roles)
 
     def init_fn(params):
         lift.init(params)  # for its checks alone: an oracle has no memory
@@ -57,9 +63,32 @@ def scale_by_lmo(
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args
-        return lift.apply(updates, state)[0], state
+        if norm.normalization is None:
+            return lift.apply(updates, state)[0], state
+        return map_by_path(
+            lambda path, x, leaf: normalize_in_place(oracle, x, leaf), updates, lift.resolve(updates)
+        ), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def normalize_in_place(oracle: Oracle, x: Array, leaf: Leaf) -> Array:
+    """Step along every matrix of a parameter by an oracle that only normalises, without moving or reshaping it."""
+    how = oracle.norm.normalization
+    assert how is not None
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"{type(oracle.norm).__name__} takes floating-point arrays, not {x.dtype}: cast them first")
+    wide = x.astype(accumulator_dtype(x.dtype))
+    if how.over == "entry":
+        y = jnp.sign(wide)
+    else:
+        length = norm_over(wide, leaf, how.over)
+        y = wide / jnp.where(length == 0, 1, length)
+    y = y * jnp.asarray(factors_over(how, x.shape, leaf), jnp.finfo(wide.dtype).dtype)
+    if isinstance(oracle.radius, Fixed):
+        return (oracle.radius.radius * y).astype(x.dtype)
+    dual = sum_over(jnp.real(jnp.conj(wide) * y), leaf)
+    return (oracle.radius.at(dual) * y).astype(x.dtype)
 
 
 def with_vector_axes(params: PyTree, leaves: Leaves | None = None) -> PyTree[Leaf]:

@@ -1,12 +1,20 @@
 """Norms lifted to trees."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
+from optax_muon.transforms._lmo import with_vector_axes
+from optax_muon.transforms._roles import ROLES
+from tests.norms.definitions import DEFINITIONS
+from tests.references import harness, roles
 
 EXACT = om.linalg.SVDPolar()
 PARAMS = {
@@ -62,6 +70,62 @@ def test_taps_of_a_convolution_are_cut_outermost():
     updates, _ = tx.update(kernel, tx.init(kernel))
     each = np.sqrt(np.sum(kernel["kernel"] ** 2, axis=(1, 2), keepdims=True))
     np.testing.assert_allclose(updates["kernel"], kernel["kernel"] / each, rtol=1e-5)
+
+
+NORMALIZING = [name for name, entry in DEFINITIONS.items() if entry.norm.normalization is not None]
+CASES = harness.CASES | roles.OTHERS
+
+
+def test_which_norms_only_normalise():
+    assert {"max", "frobenius", "rms", "per-output", "per-input", "embed", "scion-sign", "scion-row"} == set(
+        NORMALIZING
+    )
+
+
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_in_place_equals_matrix_by_matrix(name):
+    norm, leaves = DEFINITIONS[name].norm, roles.leaves(CASES)
+    grads = {name: jnp.asarray(x, jnp.float32) for name, x in harness.problem(np.float32, cases=CASES)[0].items()}
+    axes = functools.partial(with_vector_axes, leaves=leaves)
+    for radius in (0.5, om.norms.Smoothness(2.0, 0.1)):
+        tx = om.transforms.scale_by_lmo(norm, radius, leaves=leaves, roles=ROLES)
+        here, _ = tx.update(grads, tx.init(grads))
+        oracle = om.norms.Oracle(norm, radius)
+        lifted, _, _ = om.transforms.Lift(oracle, axes, None, ROLES).apply(grads, optax.EmptyState())
+        for case, x in lifted.items():
+            np.testing.assert_allclose(here[case], x, rtol=2e-5, atol=1e-7, err_msg=f"{case}, {radius}")
+
+
+def test_in_place_keeps_a_nan_in_its_matrix_and_zero_at_zero():
+    leaves = {"fused": harness.CASES["fused"].leaf}
+    grads = {"fused": jnp.ones((8, 24)).at[2, 3].set(jnp.nan).at[:, 16:].set(0)}
+    for norm in (om.norms.Frobenius(), om.norms.AxisNorm("output"), om.norms.Max()):
+        tx = om.transforms.scale_by_lmo(norm, leaves=leaves)
+        x = tx.update(grads, tx.init(grads))[0]["fused"]
+        assert jnp.isnan(x[2, 3])
+        assert jnp.isfinite(x[:, 8:]).all()
+        assert x[:, 8:16].all()
+        assert not x[:, 16:].any()
+    with pytest.raises(TypeError, match="int32"):
+        tx.update({"fused": jnp.ones((8, 24), jnp.int32)}, ())
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_in_place_leaves_a_sharded_head_where_it_lies(axis_type):
+    mesh = jax.make_mesh((4,), ("x",), axis_types=(axis_type,), devices=jax.devices()[:4])
+    head = jnp.asarray(np.random.default_rng(0).normal(size=(8, 64)), jnp.float32)
+    tx = om.transforms.scale_by_lmo(
+        om.norms.AxisNorm("reduction"), 2.0, leaves={"w": om.Leaf("head", 0, 1)}, roles=ROLES
+    )
+    expected = tx.update({"w": head}, optax.EmptyState())[0]["w"]
+    with jax.set_mesh(mesh):
+        placed = {"w": jax.device_put(head, NamedSharding(mesh, P(None, "x")))}
+        update = jax.jit(lambda g: tx.update(g, optax.EmptyState())[0])
+        moved = [
+            op for op in ("all-to-all", "all-gather", "all-reduce") if op in update.lower(placed).compile().as_text()
+        ]
+        np.testing.assert_allclose(update(placed)["w"], expected, rtol=1e-6)
+    assert moved == []
 
 
 def test_scalars_and_empty_trees():
