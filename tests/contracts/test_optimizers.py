@@ -1,4 +1,8 @@
-"""Promises that every named optimizer keeps, on matrix leaves of every kind; the registry drives them."""
+"""Promises that every named optimizer keeps, on matrix leaves of every kind; the registry drives them.
+
+A card costs a minute of compilation for all rows. The quick run takes the rows that depend on a card's own rule for every
+card, and the rows that test the shared machinery for one card of each make: a matrix chain, a choice by roles, a rule
+with memory of its own. ``-m "slow or not slow"`` takes every row for every card.
 
 import functools
 
@@ -15,7 +19,12 @@ import optax_muon as om
 from tests.contracts.problem import COUNT, MATRICES, OTHERS, SHARDED, Probe, build, loss, nested, tree
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
+SAMPLE = {"muon", "scion", "soap"}
 every_card = pytest.mark.parametrize("card", CARDS)
+sampled = pytest.mark.parametrize(
+    "card", [pytest.param(*c.values, id=c.id, marks=() if c.id in SAMPLE else pytest.mark.slow) for c in CARDS]
+)
+ALSO = (jnp.float32, jnp.float64)
 TARGET = tree(1)
 
 
@@ -65,7 +74,7 @@ def only_matrices(params):
 
 
 @every_card
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, *(pytest.param(d, marks=pytest.mark.slow) for d in ALSO)])
 def test_dtypes_and_state_are_stable(card, dtype):
     with jax.enable_x64(dtype == jnp.float64):
         probe = Probe()
@@ -81,7 +90,7 @@ def test_dtypes_and_state_are_stable(card, dtype):
         chex.assert_trees_all_equal_shapes_and_dtypes(abstract, jax.eval_shape(lambda: state))
 
 
-@every_card
+@sampled
 def test_hyperparameters_can_be_injected(card):
     def make(learning_rate):
         return build(card, learning_rate)
@@ -91,7 +100,7 @@ def test_hyperparameters_can_be_injected(card):
     assert_close(step(plain, params, plain.init(params))[0], step(injected, params, injected.init(params))[0])
 
 
-@every_card
+@sampled
 def test_constant_schedule_equals_constant(card):
     params = tree(0)
     outcomes = []
@@ -101,7 +110,7 @@ def test_constant_schedule_equals_constant(card):
     assert_close(*outcomes)
 
 
-@every_card
+@sampled
 def test_accumulated_micro_batches_equal_one_large_batch(card):
     params, halves = tree(0), (tree(2), tree(3))
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
@@ -115,7 +124,7 @@ def test_accumulated_micro_batches_equal_one_large_batch(card):
     assert_close(now, whole, atol=1e-5)
 
 
-@every_card
+@sampled
 def test_frozen_leaves_do_not_move(card):
     tx = optax.masked(build(card), lambda p: {k: {n: k != "square" for n in v} for k, v in p.items()})
     params = tree(0)
@@ -128,7 +137,7 @@ def test_frozen_leaves_do_not_move(card):
     assert jnp.abs(updates["tall"]["kernel"]).max() > 0
 
 
-@every_card
+@sampled
 def test_runs_one_by_one_as_in_buckets(card):
     params = tree(0)
     bucketed, alone = build(card), build(card, placement=Probe(max_bytes=0))
@@ -137,7 +146,7 @@ def test_runs_one_by_one_as_in_buckets(card):
     )
 
 
-@every_card
+@sampled
 def test_state_maps_over_parameters(card):
     tx = build(card)
     state = tx.init(tree(0))
@@ -145,7 +154,7 @@ def test_state_maps_over_parameters(card):
     chex.assert_trees_all_equal_structs(state, same)
 
 
-@every_card
+@sampled
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("matrix_spec", [P("x"), P(None, "x")], ids=["first", "second"])
 def test_sharded_equals_unsharded(card, axis_type, matrix_spec):
@@ -174,7 +183,7 @@ def test_sharded_equals_unsharded(card, axis_type, matrix_spec):
     assert_close(jax.device_get(placed), jax.device_get(expected), atol=1e-5)
 
 
-@every_card
+@sampled
 def test_resumes_bit_for_bit(card, tmp_path):
     import orbax.checkpoint as ocp
 
@@ -187,7 +196,7 @@ def test_resumes_bit_for_bit(card, tmp_path):
     chex.assert_trees_all_equal(step(tx, *there), step(tx, *back))
 
 
-@every_card
+@sampled
 def test_nan_gradient_stays_in_its_matrix(card):
     params, grads = tree(0), tree(1)
     broken = {**grads, "stacked": {**grads["stacked"], "kernel": grads["stacked"]["kernel"].at[0, 0, 0].set(jnp.nan)}}
@@ -203,7 +212,7 @@ def test_nan_gradient_stays_in_its_matrix(card):
         assert module == "stacked" or jnp.isfinite(updates[module][name]).all(), path
 
 
-@every_card
+@sampled
 def test_zero_gradient_gives_finite_updates(card):
     params = tree(0)
     tx = build(card)
