@@ -1,8 +1,9 @@
 """Promises that every named optimizer keeps, on matrix leaves of every kind; the registry drives them.
 
-A card costs a minute of compilation for all rows. The quick run takes the rows that depend on a card's own rule for every
-card, and the rows that test the shared machinery for one card of each make: a matrix chain, a choice by roles, a rule
-with memory of its own. ``-m "slow or not slow"`` takes every row for every card.
+A card costs a minute of compilation for all rows. The quick run takes the rows that depend on a card's own rule for
+every card, and the rows that test the shared machinery for one card of each make: a matrix chain, a choice by roles, a
+rule with memory of its own. ``-m "slow or not slow"`` takes every row for every card.
+"""
 
 import functools
 
