@@ -1,4 +1,4 @@
-"""Norms on stacks of matrices (*batch, reduction, output): value, dual and linear minimisation oracle."""
+"""Norms on stacks of matrices, ``(*batch, reduction, output)``: value, dual and linear minimisation oracle."""
 
 from optax_muon.norms._conv import Conv as Conv
 from optax_muon.norms._conv import SpectralConv as SpectralConv
