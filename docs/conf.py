@@ -7,7 +7,7 @@ author = "the optax_muon authors"
 version = release = optax_muon.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
-exclude_patterns = ["_build", "records/*.md"]
+exclude_patterns = ["_build", "records"]
 html_theme = "furo"
 html_title = f"optax_muon {release}"
 napoleon_use_ivar = True  # else the fields of a NamedTuple are documented twice
