@@ -8,6 +8,7 @@ import jax
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from optax_muon.matrices._arrays import arrays_of, with_arrays
 from optax_muon.matrices._constraints import run_constrained
 from optax_muon.matrices._layout import Layout, axes_of_type, find_layout, sizes_of
 from optax_muon.matrices._loop import Op
@@ -119,22 +120,22 @@ class OverMesh(Placement):
             return OnTheSpot().run(op, works)
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
 
-        def body(arrays: list[Array], others: list, memory: list) -> tuple[list[Array], list]:
+        def body(arrays: list[Array], others: list, memory: list, numbers: list[Array]) -> tuple[list[Array], list]:
             local = [
                 w._replace(array=x, others=beside, carries=carries, keys=keys)
                 for w, x, beside, (carries, keys) in zip(works, arrays, others, memory, strict=True)
             ]
-            done = carry_out(op, schedule, shards, local, sizes_of(mesh))
+            done = carry_out(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh))
             return [x.array for x in done], [(x.carries, x.infos) for x in done]
 
         others = [{name: _lay(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)]
-        memory = jax.tree.map(lambda x: _lay(x, whole, mesh), [(w.carries, w.keys) for w in works])
+        memory, numbers = jax.tree.map(
+            lambda x: _lay(x, whole, mesh), ([(w.carries, w.keys) for w in works], arrays_of(op))
+        )
         beside = [dict.fromkeys(w.others, s) for w, s in zip(works, specs, strict=True)]
-        mapped = jax.shard_map(
-            body, mesh=mesh, in_specs=(specs, beside, whole), out_specs=(specs, whole), axis_names=set(layouts[0].axes),
-            check_vma=False,
-        )  # fmt: skip
-        arrays, learned = mapped([w.array for w in works], others, memory)
+        given, made, names = (specs, beside, whole, whole), (specs, whole), set(layouts[0].axes)
+        mapped = jax.shard_map(body, mesh=mesh, in_specs=given, out_specs=made, axis_names=names, check_vma=False)
+        arrays, learned = mapped([w.array for w in works], others, memory, numbers)
         return [Done(x, *rest) for x, rest in zip(arrays, learned, strict=True)]
 
 

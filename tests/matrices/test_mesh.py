@@ -123,6 +123,28 @@ def test_an_auto_mesh_without_specs():
         close(got, expected)
 
 
+@dataclasses.dataclass(frozen=True)
+class Scaled(om.linalg.SpectralMap):
+    """Multiplies by a number that may be traced."""
+
+    by: tuple[jax.Array, str]
+
+    def apply(self, x):
+        return x * self.by[0]
+
+    def scalar(self, s):
+        return s * self.by[0]
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_an_operation_may_hold_traced_numbers(kind):
+    given = {name: grads()[name] for name in ("row_cut", "whole")}
+    placed_here = placed(given, mesh_of(kind))
+    scale = jax.device_put(jnp.float32(3.0), NamedSharding(mesh_of(kind), P()))
+    got = jax.jit(lambda x, by: Lift(Scaled((by, "name")), LEAVES).apply(x, None)[0])(placed_here, scale)
+    close(got, {name: 3 * x for name, x in given.items()})
+
+
 def test_eager_arrays_and_no_mesh():
     op, given = om.linalg.SVDPolar(), {name: grads()[name] for name in ("tall", "both")}
     expected = {name: op.apply(x) for name, x in given.items()}
