@@ -29,7 +29,7 @@ class Arithmetic:
     def __post_init__(self):
         """Refuse a storage or precision in which no iteration was measured."""
         allowed = ("bfloat16", "float16", "float32", "float64")
-        if self.storage is not None and jnp.dtype(self.storage).name not in allowed:
+        if self._storage_name not in (None, *allowed):
             raise ValueError(f"Arithmetic: storage must be None or one of {', '.join(allowed)}, not {self.storage}")
         if not isinstance(self.precision, jax.lax.Precision):
             raise ValueError(f"Arithmetic: precision must be a jax.lax.Precision, not {self.precision!r}")
@@ -40,13 +40,26 @@ class Arithmetic:
 
         HIGH is TF32 on a GPU; DEFAULT rounds operands to bfloat16 on a TPU. Stored bfloat16 loses nothing anywhere.
         """
-        if self.storage is not None and jnp.dtype(self.storage) == jnp.bfloat16:
+        if self._storage_name == "bfloat16":
             return 8
         if self.precision == jax.lax.Precision.DEFAULT:
             return None
-        if self.precision == _HIGH or (self.storage is not None and jnp.dtype(self.storage) == jnp.float16):
-            return 11
-        return 24
+        return 11 if self.precision == _HIGH or self._storage_name == "float16" else 24
+
+    @property
+    def gram_rounding(self) -> float:
+        """Rounding error of a stored Gram matrix, as a part of its norm.
+
+        HIGH keeps it in float32 and rounds only the operands of products with it: 2^-17 is what TF32 was seen to do.
+        """
+        if self.precision == _HIGH and self._storage_name not in ("bfloat16", "float16"):
+            return 2.0**-17
+        # Rounding errors of the entries are independent: together they have less than their size in any direction.
+        return 2.0 ** -((self.significand_bits or 8) + 2)
+
+    @property
+    def _storage_name(self) -> str | None:
+        return None if self.storage is None else jnp.dtype(self.storage).name
 
     def working_dtype(self, dtype: Any) -> Any:
         """Dtype of the iterates for input of ``dtype``."""

@@ -1,10 +1,19 @@
 """What a schedule of odd polynomials is, apart from the numbers that were published."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from optax_muon.linalg._normalize import Frobenius, Normalizer
+
+
+def top(row: Sequence[float], high: float) -> tuple[float, bool]:
+    """Largest value of one polynomial on (0, high], and whether it changes sign there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = high * np.arange(1, 1002) / 1001
+        values = s * np.polynomial.polynomial.polyval(s * s, row)
+        return float(np.abs(values).max()), not np.all(values > 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Coefficients:
             )
         if not self.safety >= 1.0:
             raise ValueError(f"coefficients {self.name!r}: safety must be >= 1, not {self.safety}")
-        if np.isnan(self.reach()):
+        if self.reach()[1]:
             s = np.linspace(0, 1, 10_001)[1:]
             flipped = s[~(self.scalar(s) > 0)][0]
             raise ValueError(
@@ -57,22 +66,24 @@ class Coefficients:
         """How much the schedule lifts a tiny singular value: the derivative at zero."""
         return float(np.prod([row[0] for row in self.rows]) / self.safety)
 
-    def reach(self, rounding: float = 0.0) -> float:
-        """Largest value that singular values in [0, 1] attain if each step may find them too large by ``rounding``.
+    def reach(self, rounding: float = 0.0) -> tuple[float, bool]:
+        """Largest value that singular values in [0, 1] attain, and whether one changes sign.
 
-        NaN if one may change sign. A table without cushion or safety grows without bound from its interval's end.
+        Before every step they may be too large by a relative ``rounding``.
         """
-        high = 1 / self.safety
-        with np.errstate(over="ignore", invalid="ignore"):
-            for row in self.rows:
-                s = high * (1 + rounding) * np.arange(1, 1002) / 1001
-                values = s * np.polynomial.polynomial.polyval(s * s, row)
-                high = float(values.max()) if np.all(values > 0) else np.nan
-        return high
+        high, turns = 1 / self.safety, False
+        for row in self.rows:
+            high, turned = top(row, high * (1 + rounding))
+            turns = turns or turned
+        return high, turns
 
     def survives(self, bits: int) -> bool:
-        """Say whether an iteration whose products keep ``bits`` bits stays within a twentieth of the exact image."""
-        return self.reach(2.0 ** -(bits + 1)) <= 1.05 * self.reach()
+        """Say whether products that keep ``bits`` bits stay within a twentieth of the exact image, and turn nothing.
+
+        A table made for exactly [0, 1], without cushion or safety, grows without bound from there on.
+        """
+        high, turns = self.reach(2.0 ** -(bits + 1))
+        return not turns and high <= 1.05 * self.reach()[0]
 
     def first(self, steps: int) -> "Coefficients":
         """Take the first ``steps`` polynomials; beyond the end of the table its last row repeats."""
