@@ -94,7 +94,7 @@ class Basis(abc.ABC):
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Make the memory for a stack ``(*batch, m, n)``; ``left`` and ``right`` in it are the bases, absent where I."""
+        """Make the memory for a stack ``(*batch, m, n)``: bases ``left`` and ``right``, absent where I."""
 
     def how(self, count: Array) -> Array | int:
         """Say what `followed` is to do after update ``count``, from zero."""

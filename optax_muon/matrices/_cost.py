@@ -42,8 +42,9 @@ def _flops(jaxpr: Jaxpr) -> float:
         name, params = equation.primitive.name, equation.params
         if name == "dot_general":
             (contracted, _), _ = params["dimension_numbers"]
-            lengths = [equation.invars[0].aval.shape[axis] for axis in contracted]
-            total += 2.0 * math.prod(lengths) * math.prod(equation.outvars[0].aval.shape)
+            left: Any = equation.invars[0].aval
+            result: Any = equation.outvars[0].aval
+            total += 2.0 * math.prod(left.shape[axis] for axis in contracted) * math.prod(result.shape)
         elif name == "cond":
             total += max(_flops(branch.jaxpr) for branch in params["branches"])
         else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from optax_muon.matrices._leaf import Leaf
@@ -49,7 +50,7 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if explicit:
         spec = jax.typeof(array).sharding.spec
         return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
-    concrete = not isinstance(array, jax.core.Tracer)
+    concrete = not isinstance(array, Tracer)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
     elif concrete and not abstract:
@@ -97,7 +98,7 @@ def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
             names = ", ".join(repr(name) for name in sorted(varying))
             raise ValueError(
                 f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and one "
-                "matrix cannot be orthogonalised piece by piece. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
+                "matrix cannot be orthogonalised piecewise. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
                 "spec=PartitionSpec() if every device holds a whole matrix of its own"
             )
         return Layout()

@@ -149,8 +149,8 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
 
 
-def _lay(x: Any, spec: PartitionSpec, mesh: Any) -> Any:
+def _lay(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
     """On an Explicit mesh `jax.shard_map` takes only what its spec says."""
     if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit):
-        return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, spec))
+        return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, PartitionSpec() if spec is None else spec))
     return x

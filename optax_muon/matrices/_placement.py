@@ -87,7 +87,7 @@ class OnTheSpot(Placement):
         for run in runs(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=limit):
             members = [owners[member.index] for member in run]
             carries = [works[w].carries[i] if works[w].carries else () for w, i in members]
-            keys = [works[w].keys[i] for w, i in members if works[w].keys is not None]
+            keys = [given[i] for given, i in ((works[w].keys, i) for w, i in members) if given is not None]
             others = [beside[member.index] for member in run]
             inputs = [flat[member.index] for member in run]
             nbytes = sum(sizes[member.index].nbytes for member in run)

@@ -91,7 +91,8 @@ class PlacementReport:
     def __rich__(self) -> Table:
         """Draw with rich."""
         share = self.plain / self.devices
-        summary = f"per device: {self.flops / 1e9:.3g} GFLOP, {self.flops / max(share, 1):.3f} of plain / {self.devices}; "
+        part = self.flops / max(share, 1)
+        summary = f"per device: {self.flops / 1e9:.3g} GFLOP, {part:.3f} of plain / {self.devices}; "
         summary += f"{self.nbytes / 1e6:.4g} MB (bound {self.bound / 1e6:.4g})"
         table = Table(*COLUMNS, caption=summary)
         for row in self.rows:
@@ -110,7 +111,11 @@ class PlacementReport:
 
 
 def placement_report(
-    params: PyTree, op: Op | None = None, placement: OverMesh | None = None, leaves: Leaves | None = None, rules: Rules = ()
+    params: PyTree,
+    op: Op | None = None,
+    placement: OverMesh | None = None,
+    leaves: Leaves | None = None,
+    rules: Rules = (),
 ) -> PlacementReport:
     """Plan one update over a mesh and say what it costs; nothing is computed.
 
@@ -129,7 +134,8 @@ def placement_report(
         >>> import jax, jax.numpy as jnp, optax_muon as om
         >>> mesh = jax.sharding.AbstractMesh((8,), ("fsdp",))
         >>> spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
-        >>> params = {str(i): {"up": {"kernel": jax.ShapeDtypeStruct((64, 256), jnp.float32, sharding=spec)}} for i in range(8)}
+        >>> kernel = jax.ShapeDtypeStruct((64, 256), jnp.float32, sharding=spec)
+        >>> params = {str(i): {"up": {"kernel": kernel}} for i in range(8)}
         >>> report = om.placement_report(params, om.linalg.NewtonSchulz())
         >>> report.flops == report.plain / 8, report.nbytes == report.bound
         (True, True)
@@ -141,7 +147,9 @@ def placement_report(
     layouts = [find_layout(w.array, w.leaf, w.path, placement.mesh, specs.get(w.path)) for w in works]
     for work, layout in zip(works, layouts, strict=True):
         if layout.dims is None:
-            raise ValueError(f"placement_report: how {work.path} lies is not known; give shardings, Leaf.spec or OverMesh(specs=)")
+            raise ValueError(
+                f"placement_report: how {work.path} lies is not known; give shardings, Leaf.spec or OverMesh(specs=)"
+            )
     schedule, shards = placement.schedule(op, works, layouts)
     rows = [row for group in schedule.groups for row in _rows(op, group)]
     for s in schedule.stay:
@@ -170,4 +178,3 @@ def _row(op: Op, run: Run, grid: Mapping[str, int], number: int) -> Row:
     size = run.repeat * math.prod(grid.values()) * dtype.itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
     return Row(tuple(grid), number, run.count, run.shape, run.team, run.repeat, run.repeat * each, out, back)
-

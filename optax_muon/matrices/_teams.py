@@ -83,4 +83,3 @@ def _normalized(x: Array, axes: tuple[str, ...], groups: list[list[int]]) -> Arr
     x = x / jnp.where(largest == 0, 1, largest)
     norm = jnp.sqrt(lax.psum(jnp.sum(jnp.real(x * jnp.conj(x))), axes, axis_index_groups=groups))
     return x / jnp.where(norm == 0, 1, norm)
-

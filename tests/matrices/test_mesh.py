@@ -200,7 +200,9 @@ def megatron(name):
     return P("fsdp", "tp") if name.split("/")[1] in ("qkv", "up") else P("tp", "fsdp")
 
 
-@pytest.mark.parametrize("spec", [P("fsdp", "tp"), P(("fsdp", "tp"), None), megatron], ids=lambda s: getattr(s, "__name__", str(s)))
+@pytest.mark.parametrize(
+    "spec", [P("fsdp", "tp"), P(("fsdp", "tp"), None), megatron], ids=["both", "together", "megatron"]
+)
 def test_known_shardings_take_one_all_to_all_each_way(spec):
     found = compiled(mesh_of(AxisType.Explicit), spec)
     # Sixteen matrices on eight devices: eight of 4d, then four of 3d and four of d that share a run.
