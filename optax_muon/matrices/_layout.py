@@ -37,9 +37,10 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     Raises:
         ValueError: for a shard inside `jax.shard_map` whose spec is not known.
     """
-    sharding = getattr(array, "sharding", None)
-    abstract = isinstance(array, jax.ShapeDtypeStruct)
-    own = jax.sharding.AbstractMesh((), ()) if abstract else jax.typeof(array).sharding.mesh
+    concrete, abstract = not isinstance(array, Tracer), isinstance(array, jax.ShapeDtypeStruct)
+    # Asking a tracer for what it lacks composes a long message each time.
+    sharding = getattr(array, "sharding", None) if concrete else None
+    own = None if abstract else jax.typeof(array).sharding.mesh
     ambient = jax.sharding.get_abstract_mesh()
     spec = leaf.spec if spec is None else spec
     if isinstance(spec, NamedSharding):
@@ -50,7 +51,6 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if explicit:
         spec = jax.typeof(array).sharding.spec
         return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
-    concrete = not isinstance(array, Tracer)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
     elif concrete and not abstract:
@@ -97,8 +97,8 @@ def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
         if varying:
             names = ", ".join(repr(name) for name in sorted(varying))
             raise ValueError(
-                f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and one "
-                "matrix cannot be orthogonalised piecewise. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
+                f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and a "
+                "matrix cannot be orthogonalised in pieces. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
                 "spec=PartitionSpec() if every device holds a whole matrix of its own"
             )
         return Layout()

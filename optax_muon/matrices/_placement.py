@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp, SpectralMap
 from optax_muon.matrices._leaf import Leaf, as_matrices, restore
-from optax_muon.matrices._loop import after, map_stack
+from optax_muon.matrices._loop import after, map_stack, pieces
 from optax_muon.matrices._plan import Member, Stack, join_limit, runs
 
 IN_FLIGHT_BYTES = 64 << 20
@@ -123,10 +123,11 @@ def _run_together(
     joined, beside = _join(turned)
     given_keys = _join(keys) if keys else None
     y, carry, info = map_stack(op, joined, _join(carries), given_keys, beside, reuse=temporary or len(stacks) > 1)
+    cut = pieces(y, [x.shape[0] for x in stacks])
     parts, start = [], 0
-    for stack, turns in zip(stacks, turn, strict=True):
-        stop = start + stack.shape[0]
-        part, new_carry, new_info = jax.tree.map(lambda a, i=start, j=stop: a[i:j], (y, carry, info))
+    for part, turns in zip(cut, turn, strict=True):
+        stop = start + part.shape[0]
+        new_carry, new_info = jax.tree.map(lambda a, i=start, j=stop: a[i:j], (carry, info))
         parts.append((part.mT if turns else part, new_carry, new_info))
         start = stop
     return parts

@@ -24,7 +24,7 @@ from optax_muon.matrices._schedule import Group
 from optax_muon.matrices._slots import Run, exchange_elements
 from optax_muon.matrices._teams import team_costs
 
-COLUMNS = ("where", "round", "matrices", "shape", "devices each", "in turn", "GFLOP", "MB out", "MB back")
+COLUMNS = ("where", "round", "matrices", "shape", "devices each", "in turn", "GFLOP", "MB out", "MB back", "MB in teams")
 
 
 class Row(NamedTuple):
@@ -40,6 +40,7 @@ class Row(NamedTuple):
         flops: of one device.
         out: bytes that one device receives before the run.
         back: bytes that one device receives after it.
+        within: bytes that one device exchanges with its team while it computes.
     """
 
     where: tuple[str, ...]
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     flops: float
     out: float
     back: float
+    within: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ class PlacementReport:
     @property
     def nbytes(self) -> float:
         """Bytes that one device receives."""
-        return sum(row.out + row.back for row in self.rows)
+        return sum(row.out + row.back + row.within for row in self.rows)
 
     @property
     def bound(self) -> float:
@@ -96,7 +98,7 @@ class PlacementReport:
         summary += f"{self.nbytes / 1e6:.4g} MB (bound {self.bound / 1e6:.4g})"
         table = Table(*COLUMNS, caption=summary)
         for row in self.rows:
-            size = [f"{row.flops / 1e9:.3g}", f"{row.out / 1e6:.3g}", f"{row.back / 1e6:.3g}"]
+            size = [f"{row.flops / 1e9:.3g}", *(f"{x / 1e6:.3g}" for x in (row.out, row.back, row.within))]
             where = " ".join(row.where) or "on the spot"
             numbers = [str(x) for x in (row.round, row.matrices, "x".join(map(str, row.shape)), row.team, row.repeat)]
             table.add_row(where, *numbers, *size)
@@ -155,7 +157,7 @@ def placement_report(
     for s in schedule.stay:
         for count, m, n in matrix_shapes(shards[s].shape, shards[s].leaf):
             flops = count * (matrix_flops(op, m, n, shards[s].dtype) - m * n)
-            rows.append(Row((), 0, count, (m, n), 1, count, flops, 0.0, 0.0))
+            rows.append(Row((), 0, count, (m, n), 1, count, flops, 0.0, 0.0, 0.0))
     shapes = [shape for work in works for shape in matrix_shapes(work.array.shape, work.leaf)]
     plain = sum(count * plain_flops(m, n) for count, m, n in shapes)
     elements = sum(math.prod(work.array.shape) * jnp.dtype(work.array.dtype).itemsize for work in works)
@@ -171,10 +173,10 @@ def _rows(op: Op, group: Group) -> list[Row]:
 def _row(op: Op, run: Run, grid: Mapping[str, int], number: int) -> Row:
     dtype = jnp.dtype(run.kinds[0].dtype)
     team = team_costs(op, dtype)
-    if run.team == 1 or team is None:
-        each = matrix_flops(op, *run.shape, dtype) - math.prod(run.shape)  # products alone
-    else:
-        each = team(*run.shape, run.team)[0]
+    each, within = matrix_flops(op, *run.shape, dtype) - math.prod(run.shape), 0.0  # products alone
+    if run.team > 1 and team is not None:
+        each, within = team(*run.shape, run.team)
     size = run.repeat * math.prod(grid.values()) * dtype.itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
-    return Row(tuple(grid), number, run.count, run.shape, run.team, run.repeat, run.repeat * each, out, back)
+    flops, sent = run.repeat * each, run.repeat * within
+    return Row(tuple(grid), number, run.count, run.shape, run.team, run.repeat, flops, out, back, sent)
