@@ -26,6 +26,11 @@ import optax_muon as om
 from optax_muon.matrices._cost import count_flops
 from tests.benchmarks import models, record
 
+ARITHMETICS = {
+    "muon, best in bf16, 1 pass": om.linalg.BFLOAT16,
+    "muon, best in f32 at HIGH, 3 passes": om.linalg.Arithmetic(precision=jax.lax.Precision.HIGH),
+}
+
 
 def pod(shape):
     devices = topologies.get_topology_desc(f"v5e:{shape}", "tpu").devices
@@ -48,7 +53,8 @@ def measured(name, shape, tx, params, leaves=None, op=None):
         flops = count_flops(tx.update, params, state, params)
         size = om.placement_report(params, op, leaves=leaves).nbytes / 1e6
     share = models.plain(params) / chips
-    return row | {"FLOPs of plain / chips": flops / share, "planned MB": size, "bound MB": 8e-6 * models.elements(params) / chips}
+    bound = 8e-6 * models.elements(params) / chips
+    return row | {"FLOPs of plain / chips": flops / share, "planned MB": size, "bound MB": bound}
 
 
 if __name__ == "__main__":
@@ -56,12 +62,14 @@ if __name__ == "__main__":
     for shape in [argument for argument in sys.argv[1:] if not argument.startswith("--")]:
         meshes = pod(shape)
         params, leaves = models.gpt(16, 1024, meshes["Explicit"], P("fsdp", None))
-        op = om.linalg.best(arithmetic=om.linalg.BFLOAT16)
-        rows.append(measured("muon, best in bf16", shape, om.muon(0.02, orthogonalizer=op, leaves=leaves), params, leaves, op))
-        print(rows[-1], flush=True)
+        for name, arithmetic in ARITHMETICS.items():
+            op = om.linalg.best(arithmetic=arithmetic)
+            tx = om.muon(0.02, orthogonalizer=op, leaves=leaves)
+            rows.append(measured(name, shape, tx, params, leaves, op))
+            print(rows[-1], flush=True)
         if "--peer" in sys.argv:
             params, _ = models.gpt(16, 1024, meshes["Auto"], P("fsdp", None))
             rows.append(measured("optax.contrib.muon", shape, optax.contrib.muon(0.02), params))
             print(rows[-1], flush=True)
-    note = "FLOPs of muon from its trace, loops times trips; MB: what the plan says a chip receives, teams' traffic included."
+    note = "FLOPs of muon from its trace, loops times trips; MB: by the plan, received per chip, teams included."
     record.write("pods", "Compiled for TPU pods: 16 layers, d 1024, P(fsdp, -), one update", rows, note)

@@ -241,10 +241,11 @@ def test_replicas_share_the_work_without_further_collectives():
     assert only.flops == pytest.approx(2 * PLAIN)
 
 
-def test_a_leaf_split_over_batch_axes_does_not_travel():
-    mesh, leaf = mesh_of(AxisType.Explicit), Hidden(1, 2)
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_a_leaf_split_over_batch_axes_does_not_travel(kind):
+    mesh, leaf = mesh_of(kind), Hidden(1, 2)
     tx = apply_to_matrices(om.linalg.NewtonSchulz(), leaves={"w": leaf})
-    arg = {"w": jax.ShapeDtypeStruct((16, 8, 12), jnp.float32, sharding=NamedSharding(mesh, P("fsdp", None, None)))}
+    arg = {"w": jax.ShapeDtypeStruct((16, 8, 12), jnp.float32, sharding=NamedSharding(mesh, P(("fsdp", "tp"))))}
     assert census(jax.jit(lambda x: tx.update(x, tx.init(x))[0]).lower(arg).compile()).collectives == {}
 
 
