@@ -24,7 +24,18 @@ from optax_muon.matrices._schedule import Group
 from optax_muon.matrices._slots import Run, exchange_elements
 from optax_muon.matrices._teams import team_costs
 
-COLUMNS = ("where", "round", "matrices", "shape", "devices each", "in turn", "GFLOP", "MB out", "MB back", "MB in teams")
+COLUMNS = (
+    "where",
+    "round",
+    "matrices",
+    "shape",
+    "devices each",
+    "in turn",
+    "GFLOP",
+    "MB out",
+    "MB back",
+    "MB in teams",
+)
 
 
 class Row(NamedTuple):
