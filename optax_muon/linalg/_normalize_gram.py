@@ -126,8 +126,9 @@ class PowerIteration(GramNormalizer):
             v, size = grow(v)
             return v / one_if_zero(size)
 
-        v = jnp.broadcast_to(jnp.asarray(start, gram.dtype), (*gram.shape[:-1], 4))
-        _, size = grow(jax.lax.fori_loop(0, self.steps, step, v))
+        # The first step is outside the loop: its product gives the columns the sharding that the loop keeps.
+        v = step(0, jnp.asarray(start, gram.dtype))
+        _, size = grow(jax.lax.fori_loop(1, self.steps, step, v))
         estimate = one_if_zero(jnp.sqrt(jnp.max(size, axis=-1, keepdims=True)) * self.margin)
         return jnp.minimum(estimate, Schatten4().divisor(gram))
 

