@@ -62,7 +62,8 @@ def mesh_of(kind, shape=(4, 2), names=("fsdp", "tp")):
 
 def placed(tree, mesh, specs=None):
     return {
-        name: jax.device_put(x, NamedSharding(mesh, (specs or {}).get(name, ZOO[name][2]))) for name, x in tree.items()
+        name: jax.device_put(x, NamedSharding(mesh, (specs[name] if specs else ZOO[name][2])))
+        for name, x in tree.items()
     }
 
 
@@ -215,7 +216,29 @@ def test_an_auto_mesh_without_specs_takes_one_all_to_all_per_axis_and_shape(capf
     assert one.collectives == {"all-to-all": (8, BOUND * 2)}  # four of each shape on eight devices
     two = compiled(mesh_of(AxisType.Auto), megatron)
     assert two.collectives == {"all-to-all": (16, BOUND * 4)}
+    # Four and four matrices of 4d share the eight slots, and so do those of 3d and of d.
+    assert one.flops == two.flops == pytest.approx(PLAIN * (45 + 35) / 70, rel=1e-6)
     assert "rematerialization" not in capfd.readouterr().err
+
+
+def test_shapes_that_share_slots_do_not_mix():
+    """Five devices' worth of three shapes on eight devices: one slot each, one of them NaN."""
+    rng = np.random.default_rng(1)
+    shapes = {"wide": (2, 8, 24), "tall": (3, 16, 8), "square": (2, 8, 8), "other": (1, 4, 8)}
+    leaves = dict.fromkeys(shapes, Hidden(1, 2))
+    given = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    given["tall"] = given["tall"].at[1, 0, 0].set(jnp.nan)
+    lift = Lift(om.linalg.NewtonSchulz(), leaves)
+    expected = lift.apply(given, None)[0]
+    mesh = mesh_of(AxisType.Auto)
+    specs = {name: P(None, "tp", "fsdp") for name in shapes}
+    with jax.set_mesh(mesh):
+        run = jax.jit(lambda tree: lift.apply(tree, None)[0])
+        found = census(run.lower(placed(given, mesh, specs)).compile())
+        result = run(placed(given, mesh, specs))
+    close(result, expected)
+    assert np.isnan(result["tall"]).any(axis=(1, 2)).tolist() == [False, True, False]
+    assert found.flops == pytest.approx(plain_flops(8, 24) + plain_flops(4, 8), rel=1e-6)
 
 
 def test_replicated_matrices_are_divided_and_gathered_once():
