@@ -18,13 +18,15 @@ import platform
 import subprocess
 import sys
 import time
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import jax
 import matplotlib as mpl
 import numpy as np
-from gpt_nnx import data, training
+from gpt import data
+from gpt_nnx import training
 from gpt_nnx.model import GPTConfig
 from rich.console import Console
 from rich.progress import Progress
@@ -40,7 +42,7 @@ AXES = {
     "weight_decay": {"": (0.0, 0.1)},
     "beta2": {"": (0.95, 0.99)},
 }
-START = {"warmup": 0.05, "weight_decay": 0.1, "beta2": 0.95}  # and the middle learning rate
+START: dict[str, Any] = {"warmup": 0.05, "weight_decay": 0.1, "beta2": 0.95}  # and the middle learning rate
 
 
 def axis(name: str, optimizer: str) -> tuple[float, ...]:
@@ -66,7 +68,7 @@ class Bench:
 
     def run(self, recipe: training.Recipe, seed: int, curve: bool = False) -> dict:
         """Train once, or recall it; ``curve`` also validates twenty times on the way."""
-        key = {**dataclasses.asdict(recipe), "seed": seed, "curve": curve, "batch": self.batch}
+        key = {**recipe.settings(), "seed": seed, "curve": curve, "batch": self.batch}
         key |= dataclasses.asdict(self.config)
         name = json.dumps(key, sort_keys=True)
         if name not in self.done:
@@ -88,9 +90,11 @@ class Bench:
         with Progress(console=self.console, transient=True) as progress:
             for step in progress.track(range(recipe.steps), description=f"{recipe.optimizer} seed {seed}"):
                 began = time.perf_counter()
-                training.train_step(
-                    model, optimizer, self.corpus.train, jax.random.fold_in(key, step), batch=self.batch
-                ).block_until_ready()
+                jax.block_until_ready(
+                    training.train_step(
+                        model, optimizer, self.corpus.train, jax.random.fold_in(key, step), batch=self.batch
+                    )
+                )
                 seconds += (time.perf_counter() - began) * (step > 0)  # the first one compiles
                 if curve and (step + 1) % every == 0:
                     points.append((step + 1, float(training.evaluate(training.evaluated(model, optimizer), few))))
@@ -128,7 +132,7 @@ def summary(recipe: training.Recipe, tried: int, runs: list[dict]) -> dict:
     losses = [run["loss"] for run in runs]
     curve = np.mean([[value for _, value in run["curve"]] for run in runs], axis=0)
     return {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.settings(),
         "tried": tried,
         "losses": losses,
         "mean": float(np.mean(losses)),

@@ -3,65 +3,47 @@
 Dimensions in comments: B batch, T time, D width, H heads, K head width, F feed-forward width, V vocabulary.
 """
 
-import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from gpt.layers import GPTConfig as GPTConfig
+from gpt.layers import largest_logits, rotate
 from jaxtyping import Array, Float, Int
-
-
-@dataclasses.dataclass(frozen=True)
-class GPTConfig:
-    """Sizes of the model."""
-
-    vocabulary: int
-    context: int = 128
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-
-    def __post_init__(self):
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
-
-
-def rotate(x: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
-    """Rotary position embedding: turn pairs of features by angles that grow with time."""
-    time, half = x.shape[1], x.shape[-1] // 2
-    frequency = 1e4 ** -(jnp.arange(half) / half)
-    angle = (jnp.arange(time)[:, None] * frequency)[None, :, None, :]  # (1, T, 1, K/2)
-    a, b = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([a * jnp.cos(angle) - b * jnp.sin(angle), a * jnp.sin(angle) + b * jnp.cos(angle)], axis=-1)
 
 
 class Attention(nnx.Module):
     """Causal self-attention; the kernels keep their head axes, (D, H, K) and (H, K, D)."""
 
-    def __init__(self, config: GPTConfig, rngs: nnx.Rngs):
-        heads = (config.heads, config.width // config.heads)
-        self.query = nnx.LinearGeneral(config.width, heads, use_bias=False, rngs=rngs)
-        self.key = nnx.LinearGeneral(config.width, heads, use_bias=False, rngs=rngs)
-        self.value = nnx.LinearGeneral(config.width, heads, use_bias=False, rngs=rngs)
+    def __init__(self, config: GPTConfig, rngs: nnx.Rngs, dtype: Any = None, qk_norm: bool = True):
+        heads, options = (config.heads, config.width // config.heads), {"dtype": dtype, "rngs": rngs}
+        self.query = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
+        self.key = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
+        self.value = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
         zeros = nnx.initializers.zeros_init()
-        self.out = nnx.LinearGeneral(heads, config.width, axis=(-2, -1), use_bias=False, kernel_init=zeros, rngs=rngs)
-        self.query_norm = nnx.RMSNorm(heads[1], rngs=rngs)
-        self.key_norm = nnx.RMSNorm(heads[1], rngs=rngs)
+        self.out = nnx.LinearGeneral(heads, config.width, axis=(-2, -1), use_bias=False, kernel_init=zeros, **options)
+        if qk_norm:
+            self.query_norm = nnx.RMSNorm(heads[1], **options)
+            self.key_norm = nnx.RMSNorm(heads[1], **options)
+        self.qk_norm = qk_norm
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        query = rotate(self.query_norm(self.query(x)))
-        key = rotate(self.key_norm(self.key(x)))
+    def __call__(self, x: Float[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Float[Array, " H"]]:
+        query, key = self.query(x), self.key(x)
+        if self.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = rotate(query), rotate(key)
         mixed = jax.nn.dot_product_attention(query, key, self.value(x), is_causal=True)
-        return self.out(mixed)
+        return self.out(mixed), largest_logits(query, key)
 
 
 class FeedForward(nnx.Module):
     """Two dense layers with a squared ReLU between."""
 
-    def __init__(self, config: GPTConfig, rngs: nnx.Rngs):
+    def __init__(self, config: GPTConfig, rngs: nnx.Rngs, dtype: Any = None):
         zeros = nnx.initializers.zeros_init()
-        self.up = nnx.Linear(config.width, 4 * config.width, rngs=rngs)
-        self.down = nnx.Linear(4 * config.width, config.width, kernel_init=zeros, rngs=rngs)
+        self.up = nnx.Linear(config.width, 4 * config.width, dtype=dtype, rngs=rngs)
+        self.down = nnx.Linear(4 * config.width, config.width, kernel_init=zeros, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         return self.down(jnp.square(nnx.relu(self.up(x))))
@@ -70,49 +52,44 @@ class FeedForward(nnx.Module):
 class Block(nnx.Module):
     """Pre-norm residual block."""
 
-    def __init__(self, config: GPTConfig, rngs: nnx.Rngs):
-        self.attention_norm = nnx.RMSNorm(config.width, rngs=rngs)
-        self.attention = Attention(config, rngs)
-        self.mlp_norm = nnx.RMSNorm(config.width, rngs=rngs)
-        self.mlp = FeedForward(config, rngs)
+    def __init__(self, config: GPTConfig, rngs: nnx.Rngs, dtype: Any = None, qk_norm: bool = True):
+        self.attention_norm = nnx.RMSNorm(config.width, dtype=dtype, rngs=rngs)
+        self.attention = Attention(config, rngs, dtype, qk_norm)
+        self.mlp_norm = nnx.RMSNorm(config.width, dtype=dtype, rngs=rngs)
+        self.mlp = FeedForward(config, rngs, dtype)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
+    def __call__(self, x: Float[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Float[Array, " H"]]:
+        mixed, largest = self.attention(self.attention_norm(x))
+        x = x + mixed
+        return x + self.mlp(self.mlp_norm(x)), largest
 
 
 class GPT(nnx.Module):
-    """Token ids (B, T) to logits (B, T, V)."""
+    """Token ids (B, T) to logits (B, T, V).
 
-    def __init__(self, config: GPTConfig, rngs: nnx.Rngs):
-        self.config = config
-        self.embed = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
-        self.blocks = nnx.List([Block(config, rngs) for _ in range(config.layers)])
-        self.final_norm = nnx.RMSNorm(config.width, rngs=rngs)
+    Args:
+        config: the sizes.
+        rngs: of the initial weights.
+        dtype: of the computation; parameters are float32. None: float32.
+        qk_norm: normalise queries and keys; without it QK-clip has to keep attention's logits small.
+    """
+
+    def __init__(self, config: GPTConfig, rngs: nnx.Rngs, dtype: Any = None, qk_norm: bool = True):
+        self.config, self.qk_norm = config, qk_norm
+        self.embed = nnx.Embed(config.vocabulary, config.width, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([Block(config, rngs, dtype, qk_norm) for _ in range(config.layers)])
+        self.final_norm = nnx.RMSNorm(config.width, dtype=dtype, rngs=rngs)
         zeros = nnx.initializers.zeros_init()
-        self.head = nnx.Linear(config.width, config.vocabulary, use_bias=False, kernel_init=zeros, rngs=rngs)
+        self.head = nnx.Linear(
+            config.width, config.vocabulary, use_bias=False, kernel_init=zeros, dtype=dtype, rngs=rngs
+        )
 
     def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T V"]:
-        x = self.embed(tokens)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.final_norm(x))
+        return self.measured(tokens)[0]
 
-
-def generate(model: GPT, key: Array, prompt: Int[Array, " T"], length: int, temperature: float = 0.8) -> Array:
-    """Sample ``length`` tokens after ``prompt``, one at a time over a sliding window of the last ``context``."""
-    context = model.config.context
-    window = jnp.zeros(context, jnp.int32).at[: prompt.shape[0]].set(prompt)
-    graph, state = nnx.split(model)
-
-    def step(carry, key):
-        window, filled = carry
-        logits = nnx.merge(graph, state)(window[None])[0, filled - 1]
-        token = jax.random.categorical(key, logits / temperature)
-        full = filled == context
-        window = jnp.where(full, jnp.roll(window, -1), window)
-        position = jnp.where(full, context - 1, filled)
-        return (window.at[position].set(token), position + 1), token
-
-    _, tokens = jax.jit(lambda keys: jax.lax.scan(step, (window, prompt.shape[0]), keys))(jax.random.split(key, length))
-    return tokens
+    def measured(self, tokens: Int[Array, "B T"]) -> tuple[Float[Array, "B T V"], dict[str, Float[Array, " H"]]]:
+        """Give also the largest attention logit of every head, by the path of its attention; free where unused."""
+        x, largest = self.embed(tokens), {}
+        for i, block in enumerate(self.blocks):
+            x, largest[f"blocks/{i}/attention"] = block(x)
+        return self.head(self.final_norm(x)).astype(jnp.float32), largest

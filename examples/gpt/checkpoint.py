@@ -1,4 +1,4 @@
-"""Checkpoints of model, optimizer and loss history, by Orbax."""
+"""Checkpoints of a training state and its loss history, by Orbax."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import nnx
+from jaxtyping import PyTree
 
 
 @dataclasses.dataclass
@@ -56,17 +56,15 @@ class Checkpoints:
         self.settings_file.write_text(json.dumps(self.settings, indent=2) + "\n")
         return latest
 
-    def save(self, step: int, model: nnx.Module, optimizer: nnx.Optimizer, history: History) -> None:
+    def save(self, step: int, state: PyTree, history: History) -> None:
         """Save everything that the next step depends on."""
-        self.manager.save(step, args=ocp.args.StandardSave(_tree(model, optimizer, history)))
+        self.manager.save(step, args=ocp.args.StandardSave(_tree(state, history)))
 
-    def restore(self, step: int, model: nnx.Module, optimizer: nnx.Optimizer) -> History:
-        """Put the saved state into the model and the optimizer, and give the history."""
-        blank = History.empty(self.settings["steps"])
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(model, optimizer, blank))
+    def restore(self, step: int, state: PyTree) -> tuple[PyTree, History]:
+        """Give the saved state, laid over the devices as ``state`` is, whatever they were when it was saved."""
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, History.empty(self.settings["steps"])))
         saved = self.manager.restore(step, args=ocp.args.StandardRestore(target))
-        nnx.update((model, optimizer), _merge(nnx.state((model, optimizer)), saved["state"]))
-        return History(**{k: np.array(v) for k, v in saved["history"].items()})
+        return saved["state"], History(**{k: np.array(v) for k, v in saved["history"].items()})
 
     def close(self) -> None:
         """Wait until the last save is on disk."""
@@ -74,10 +72,5 @@ class Checkpoints:
         self.manager.close()
 
 
-def _tree(model: nnx.Module, optimizer: nnx.Optimizer, history: History) -> dict:
-    return {"state": nnx.to_pure_dict(nnx.state((model, optimizer))), "history": dataclasses.asdict(history)}
-
-
-def _merge(state: nnx.State, values: dict) -> nnx.State:
-    nnx.replace_by_pure_dict(state, values)
-    return state
+def _tree(state: PyTree, history: History) -> dict:
+    return {"state": state, "history": dataclasses.asdict(history)}

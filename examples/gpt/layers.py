@@ -1,0 +1,68 @@
+"""What both models share: sizes, rotary positions, the largest attention logits, sampling.
+
+Dimensions in comments: B batch, T time, D width, H heads, K head width, F feed-forward width, V vocabulary.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class GPTConfig:
+    """Sizes of the model."""
+
+    vocabulary: int
+    context: int = 128
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+
+    def __post_init__(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+
+
+def rotate(x: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
+    """Rotary position embedding: turn pairs of features by angles that grow with time."""
+    time, half = x.shape[1], x.shape[-1] // 2
+    frequency = 1e4 ** -(jnp.arange(half) / half)
+    angle = (jnp.arange(time)[:, None] * frequency)[None, :, None, :]  # (1, T, 1, K/2)
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def largest_logits(query: Float[Array, "B T H K"], key: Float[Array, "B T H K"]) -> Float[Array, " H"]:
+    """Largest attention logit of each head, over the batch and all pairs that the causal mask leaves."""
+    time, width = query.shape[1], query.shape[-1]
+    logits = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32) / width**0.5
+    seen = jnp.tril(jnp.ones((time, time), bool))
+    return jax.lax.stop_gradient(jnp.where(seen, logits, -jnp.inf).max(axis=(0, 2, 3)))
+
+
+def generate(
+    logits_of: Callable[[Int[Array, "1 T"]], Float[Array, "1 T V"]],
+    context: int,
+    key: Array,
+    prompt: Int[Array, " T"],
+    length: int,
+    temperature: float = 0.8,
+) -> Int[Array, " length"]:
+    """Sample ``length`` tokens after ``prompt``, one at a time over a sliding window of the last ``context``."""
+    window = jnp.zeros(context, jnp.int32).at[: prompt.shape[0]].set(prompt)
+
+    def step(carry, key):
+        window, filled = carry
+        logits = logits_of(window[None])[0, filled - 1]
+        token = jax.random.categorical(key, logits / temperature)
+        full = filled == context
+        window = jnp.where(full, jnp.roll(window, -1), window)
+        position = jnp.where(full, context - 1, filled)
+        return (window.at[position].set(token), position + 1), token
+
+    _, tokens = jax.jit(lambda keys: jax.lax.scan(step, (window, prompt.shape[0]), keys))(jax.random.split(key, length))
+    return tokens
