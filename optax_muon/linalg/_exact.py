@@ -32,7 +32,7 @@ class SVDPolar(SpectralMap):
         return jnp.matmul(u * kept[..., None, :], vh, precision="highest").astype(x.dtype)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
-        """Map nonzero singular values to one."""
+        """Map singular values above the cutoff of a square matrix to one; ``apply`` knows the longer side too."""
         return self._rank_mask(s, s.shape[-1])
 
     @staticmethod

@@ -52,6 +52,7 @@ class Frobenius(Normalizer):
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Divide the spectrum by its Euclidean norm."""
+        s = s / one_if_zero(jnp.max(s, axis=-1, keepdims=True, initial=0))  # or the squares of 1e30 overflow
         return s / one_if_zero(jnp.linalg.norm(s, axis=-1, keepdims=True))
 
 

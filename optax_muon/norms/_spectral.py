@@ -5,10 +5,10 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from optax_muon.linalg import NewtonSchulz, SpectralMap
+from optax_muon.linalg import SpectralMap, best
 from optax_muon.norms._norm import Norm, require_count
 
-DEFAULT_ORTHOGONALIZER: SpectralMap = NewtonSchulz()
+DEFAULT_ORTHOGONALIZER: SpectralMap = best()
 """The oracle of every norm that orthogonalises, unless it is given another."""
 
 

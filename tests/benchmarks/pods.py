@@ -26,9 +26,10 @@ import optax_muon as om
 from optax_muon.matrices._cost import count_flops
 from tests.benchmarks import models, record
 
-ARITHMETICS = {
-    "muon, best in bf16, 1 pass": om.linalg.BFLOAT16,
-    "muon, best in f32 at HIGH, 3 passes": om.linalg.Arithmetic(precision=jax.lax.Precision.HIGH),
+BF16 = om.linalg.BFLOAT16
+RECIPES = {
+    "muon, best(YOU_2025) in bf16": om.linalg.best(om.linalg.YOU_2025, arithmetic=BF16),
+    "muon, best(default table) in bf16: plain": om.linalg.best(arithmetic=BF16),
 }
 
 
@@ -62,8 +63,7 @@ if __name__ == "__main__":
     for shape in [argument for argument in sys.argv[1:] if not argument.startswith("--")]:
         meshes = pod(shape)
         params, leaves = models.gpt(16, 1024, meshes["Explicit"], P("fsdp", None))
-        for name, arithmetic in ARITHMETICS.items():
-            op = om.linalg.best(arithmetic=arithmetic)
+        for name, op in RECIPES.items():
             tx = om.muon(0.02, orthogonalizer=op, leaves=leaves)
             rows.append(measured(name, shape, tx, params, leaves, op))
             print(rows[-1], flush=True)
