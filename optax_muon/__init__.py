@@ -1,11 +1,13 @@
 """optax_muon: Muon and its family of matrix optimizers as composable Optax transformations."""
 
+from optax_muon import diagnostics as diagnostics
 from optax_muon import linalg as linalg
 from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
 from optax_muon._registry import Card as Card
 from optax_muon._registry import registry as registry
+from optax_muon.matrices import Attention as Attention
 from optax_muon.matrices import Leaf as Leaf
 from optax_muon.matrices import OnTheSpot as OnTheSpot
 from optax_muon.matrices import OverMesh as OverMesh
@@ -18,6 +20,7 @@ from optax_muon.matrices import for_matrices as for_matrices
 from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
+from optax_muon.matrices import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices import placement_report as placement_report
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import amuse as amuse
@@ -74,11 +77,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     # modules
+    "diagnostics",
     "linalg",
     "norms",
     "shapes",
     "transforms",
     # which parameter goes where
+    "Attention",
     "Leaf",
     "Split",
     "UnknownLeafError",
@@ -88,6 +93,7 @@ __all__ = [
     "label",
     "labels",
     "leaves",
+    "leaves_from_flax",
     "state_shardings",
     # where it runs
     "OnTheSpot",

@@ -1,0 +1,31 @@
+"""The picture of a report; the only file that knows matplotlib."""
+
+import pathlib
+
+from optax_muon.diagnostics._report import Report
+
+
+def draw(report: Report, path: str | pathlib.Path) -> None:
+    """Draw J / L and the nuclear rank of every matrix beside each other; Muon wins where the first is smaller."""
+    from matplotlib.figure import Figure
+
+    rows = report.rows
+    figure = Figure(figsize=(8, 1.4 + 0.22 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))
+    left = [row.step_curvature / row.top_curvature if row.top_curvature else 0.0 for row in rows]
+    right = [row.nuclear_rank for row in rows]
+    axes.hlines(places, left, right, color="lightgrey", lw=2, zorder=1)
+    axes.scatter(left, places, label="$J_t / L_t$", color="tab:red", zorder=2)
+    axes.scatter(right, places, label=r"$\|G\|_*^2 / \|G\|_F^2$", color="tab:blue", zorder=2)
+    ranks = [(row.input_rank, place) for place, row in enumerate(rows) if row.input_rank == row.input_rank]
+    if ranks:
+        axes.scatter(*zip(*ranks, strict=True), label="stable rank of inputs", marker="x", color="black", zorder=2)
+    axes.set_yticks(places, [row.name for row in rows])
+    axes.invert_yaxis()
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set(xlabel="red left of blue: Muon's step is predicted to gain more", title=report.summary)
+    axes.title.set_fontsize(9)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend()
+    figure.savefig(path, dpi=130)
