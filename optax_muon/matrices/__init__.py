@@ -2,6 +2,8 @@
 
 from optax_muon.matrices._describe import Description as Description
 from optax_muon.matrices._describe import describe as describe
+from optax_muon.matrices._flax import leaves_from_flax as leaves_from_flax
+from optax_muon.matrices._flax_roles import Attention as Attention
 from optax_muon.matrices._infer import UnknownLeafError as UnknownLeafError
 from optax_muon.matrices._infer import leaves as leaves
 from optax_muon.matrices._labels import dimension_numbers as dimension_numbers

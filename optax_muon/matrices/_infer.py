@@ -4,8 +4,10 @@ Only a leaf's own path and shape and its sibling kernels are looked at, never bi
 are masked out, and both sides of the mask must come to the same answer.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
 from jaxtyping import PyTree
@@ -38,8 +40,15 @@ class UnknownLeafError(ValueError):
     """A parameter whose role or axes cannot be told; the message names its path and shows a rule."""
 
 
-def find(params: PyTree, rules: Rules = (), given: Mapping[str, Leaf] | None = None) -> dict[str, Finding]:
+def find(
+    params: PyTree,
+    rules: Rules = (),
+    given: Mapping[str, Leaf] | None = None,
+    problems: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Finding]:
     """Find the leaf of every parameter: the first matching rule, else the ``given`` one, else its name and rank.
+
+    A rule that names a role keeps the axes of the ``given`` leaf; ``problems`` say why one is not given.
 
     Raises:
         UnknownLeafError: naming every parameter that needs a rule.
@@ -49,7 +58,8 @@ def find(params: PyTree, rules: Rules = (), given: Mapping[str, Leaf] | None = N
     unknown: dict[str, str] = {}
     for path, shape in shapes.items():
         try:
-            found = _by_rule(path, shape, shapes, rules) or _given(path, given) or _by_name(path, shape, shapes)
+            found = _by_rule(path, shape, shapes, rules, (given or {}).get(path))
+            found = found or _given(path, given, problems) or _by_name(path, shape, shapes)
         except UnknownLeafError as error:
             unknown[path] = str(error)
             continue
@@ -88,15 +98,16 @@ def leaves(params: PyTree, rules: Rules = ()) -> PyTree[Leaf]:
     return map_by_path(lambda path, x, found: found.leaf, params, find(params, rules))
 
 
-def _given(path: str, given: Mapping[str, Leaf] | None) -> Finding | None:
+def _given(path: str, given: Mapping[str, Leaf] | None, problems: Mapping[str, str]) -> Finding | None:
     if given is None:
         return None
     if path not in given:
-        raise UnknownLeafError(f"the given leaves have no such path; they have {', '.join(list(given)[:3])}, ...")
-    return Finding(given[path], "given")
+        missing = f"the given leaves have no such path; they have {', '.join(list(given)[:3])}, ..."
+        raise UnknownLeafError(problems.get(path, missing))
+    return Finding(given[path], given[path].why, given[path].assumed)
 
 
-def _by_rule(path: str, shape: Shape, shapes: Mapping[str, Shape], rules: Rules) -> Finding | None:
+def _by_rule(path: str, shape: Shape, shapes: Mapping[str, Shape], rules: Rules, known: Leaf | None) -> Finding | None:
     for pattern, target in rules:
         if not matches(path, pattern):
             continue
@@ -107,12 +118,16 @@ def _by_rule(path: str, shape: Shape, shapes: Mapping[str, Shape], rules: Rules)
             raise ValueError(
                 f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf"
             )
-        if target == "hidden":
-            found = _by_name(path, shape, shapes)
-            if found.leaf.role == "hidden":
-                return Finding(found.leaf, reason)
         if target not in ("hidden", "embedding", "head", "router"):
             return Finding(Leaf(target), reason)  # pyright: ignore[reportArgumentType]
+        is_vector = VECTOR_NAME.fullmatch(path.split("/")[-1]) if known is None else known.role == "vector"
+        if len(shape) < 2 or (is_vector and target != "hidden"):
+            return Finding(Leaf("vector"), f"{reason}; a vector")
+        if known is None and target == "hidden":
+            known = _by_name(path, shape, shapes).leaf
+        if known is not None and known.role != "vector" and known.output:
+            split = known.split if target == "hidden" else None
+            return Finding(dataclasses.replace(known, role=target, split=split), reason)
         if len(shape) != 2:
             raise UnknownLeafError(f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf")
         return Finding(Leaf(target, 0, 1), reason)  # pyright: ignore[reportArgumentType]

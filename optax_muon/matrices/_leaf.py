@@ -37,6 +37,8 @@ class Leaf:
         output: axes that the layer produces (fan-out); an int or a tuple.
         split: sizes along the output side that are separate matrices, or a `Split`.
         spec: the parameter's `jax.sharding.PartitionSpec`, which nothing else reveals under jit on an Auto mesh.
+        why: what told the role and the axes, for `describe`; no part of the leaf's identity.
+        assumed: whether that leaves room for doubt.
 
     Example:
         >>> import optax_muon as om
@@ -49,6 +51,8 @@ class Leaf:
     output: tuple[int, ...]
     split: Split | None
     spec: Any
+    why: str = dataclasses.field(compare=False, repr=False)
+    assumed: bool = dataclasses.field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -57,6 +61,9 @@ class Leaf:
         output: int | Sequence[int] = (),
         split: Split | Sequence[int] | None = None,
         spec: Any = None,
+        *,
+        why: str = "given",
+        assumed: bool = False,
     ):
         if role not in get_args(Role):
             raise ValueError(f"Leaf: role must be one of {', '.join(get_args(Role))}, not {role!r}")
@@ -67,7 +74,7 @@ class Leaf:
             raise ValueError("Leaf: a hidden matrix needs reduction and output axes, e.g. Leaf('hidden', 0, 1)")
         cut = split if split is None or isinstance(split, Split) else Split(tuple(split))
         fields = {"role": role, "reduction": sides[0], "output": sides[1], "split": cut, "spec": spec}
-        for name, value in fields.items():
+        for name, value in {**fields, "why": why, "assumed": assumed}.items():
             object.__setattr__(self, name, value)
 
     def batch(self, ndim: int) -> tuple[int, ...]:

@@ -1,0 +1,123 @@
+"""Leaves of a Flax model, read from its modules."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from optax_muon.matrices._flax_axes import Site
+from optax_muon.matrices._flax_modules import Kind, lookup
+from optax_muon.matrices._flax_roles import Attention, by_name, with_role
+from optax_muon.matrices._infer import Finding, Rules, UnknownLeafError, find
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import map_by_path
+
+Modules = Mapping[type, Mapping[str, Leaf]]
+
+
+class Reading(NamedTuple):
+    """What a model tells of its parameters.
+
+    Attributes:
+        shapes: a tree of `jax.ShapeDtypeStruct` like the parameters.
+        leaves: by path, where the model tells.
+        problems: by path, why it does not.
+    """
+
+    shapes: PyTree
+    leaves: dict[str, Leaf]
+    problems: dict[str, str]
+
+
+def leaves_from_flax(
+    model: Any,
+    *example_inputs: Any,
+    wrt: Any = None,
+    rules: Rules = (),
+    attention: Attention = Attention(),  # noqa: B008 - immutable
+    modules: Modules | None = None,
+    **example_options: Any,
+) -> PyTree[Leaf]:
+    """Read the role and the axes of every parameter from the modules of a Flax model.
+
+    Use it instead of names and ranks wherever the model is at hand: a kernel of rank three is stacked layers for one
+    module and attention heads for another, and only the module knows. Nothing is computed: a Linen model is traced.
+
+    Args:
+        model: an `nnx.Module`, or a `linen.Module` that is not bound.
+        *example_inputs: of a Linen model, arrays or `jax.ShapeDtypeStruct`; an NNX model needs none.
+        wrt: filter of the trained variables of an NNX model, as for `nnx.Optimizer`; default `nnx.Param`.
+        rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
+            the axes that the module tells.
+        attention: what one matrix is among the projections of an attention.
+        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count without
+            those of stacked layers (negative ones from the end).
+        **example_options: keywords of a Linen model's call, ``method`` among them.
+
+    Returns:
+        A tree of `Leaf` like the parameters (`nnx.State`, or Linen's ``params``), for `describe`, `labels`,
+        `for_matrices` and `dimension_numbers`.
+
+    Raises:
+        UnknownLeafError: naming the parameters, and their modules, that need a rule.
+
+    Example:
+        >>> import optax_muon as om
+        >>> from flax import nnx
+        >>> model = nnx.Conv(3, 8, (5, 5), rngs=nnx.Rngs(0))
+        >>> om.leaves_from_flax(model)["kernel"].reduction
+        (0, 1, 2)
+    """
+    from optax_muon.matrices._flax_linen import is_linen, read_linen
+    from optax_muon.matrices._flax_nnx import is_nnx, read_nnx
+
+    if is_nnx(model):
+        reading = read_nnx(model, wrt, attention, modules or {})
+    elif is_linen(model):
+        if wrt is not None:
+            raise ValueError("leaves_from_flax: wrt filters an NNX model; a Linen model's leaves are its 'params'")
+        reading = read_linen(model, example_inputs, example_options, attention, modules or {})
+    else:
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
+    found = find(reading.shapes, rules, reading.leaves, reading.problems)
+    specs = {path: leaf.spec for path, leaf in reading.leaves.items()}
+
+    def finish(path: str, x: Any, entry: Finding) -> Leaf:
+        spec = specs.get(path) if entry.leaf.spec is None else entry.leaf.spec
+        return dataclasses.replace(entry.leaf, spec=spec, why=entry.reason, assumed=entry.assumed)
+
+    return map_by_path(finish, reading.shapes, found)
+
+
+def read_site(
+    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules, stacked: bool
+) -> Finding | UnknownLeafError:
+    """Read one parameter, with axes as its own module counts them; give the error where it cannot be told."""
+    own = (lookup(modules, site.module) or {}).get(site.name)
+    kind = lookup(kinds, site.module)
+    try:
+        if own is not None:
+            own.check(site.path, site.shape)
+            axes = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
+            reduction, output = axes
+            leaf = dataclasses.replace(own, reduction=reduction, output=output)
+            return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
+        if kind is None or site.name not in kind.names:
+            return by_name(site)
+        return with_role(site, kind.read(site), attention, stacked)
+    except UnknownLeafError as error:
+        return error
+
+
+def noted(found: Finding, spec: Any, change: Callable[[Leaf], Leaf]) -> Leaf:
+    """Write a finding's reason and a spec into its leaf, after ``change``."""
+    leaf = change(found.leaf)
+    return dataclasses.replace(leaf, spec=spec or leaf.spec, why=found.reason, assumed=found.assumed)
+
+
+def abstract(tree: PyTree) -> PyTree:
+    """Give shapes and dtypes of a tree of arrays."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

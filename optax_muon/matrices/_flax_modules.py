@@ -1,0 +1,100 @@
+"""The table of Flax's module types: which parameter is a kernel, of which shape, and how its axes read."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from optax_muon.matrices import _flax_axes as axes
+from optax_muon.matrices._flax_axes import Site
+from optax_muon.matrices._infer import Finding
+
+Shape = tuple[int | None, ...]
+
+
+class Kind(NamedTuple):
+    """How to read the kernels of one module type; its other parameters are told by name and rank.
+
+    Attributes:
+        names: parameters that are kernels.
+        read: makes the finding.
+        shape: shape of such a parameter before layers were stacked, None where a length is not known; NNX only.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[Site], Finding]
+    shape: Callable[[Any, str], Shape] | None = None
+
+
+class Cell(NamedTuple):
+    """What a module tells of the layers it holds.
+
+    Attributes:
+        reason: for the table of `describe`.
+        gates: how many matrices stand side by side along the output of each kernel.
+        attention: whether its layers are projections of an attention.
+    """
+
+    reason: str
+    gates: int = 1
+    attention: bool = False
+
+
+@functools.cache
+def nnx_kinds() -> Mapping[type, Kind]:
+    """Layers of `flax.nnx`."""
+    from flax import nnx
+
+    def lora(module: Any, name: str) -> Shape:
+        return (module.in_features, None) if name == "lora_a" else (None, module.out_features)
+
+    return {
+        nnx.Linear: Kind(("kernel",), axes.dense, lambda m, _: (m.in_features, m.out_features)),
+        nnx.LinearGeneral: Kind(
+            ("kernel",), axes.general, lambda m, _: (*m.batch_axis.values(), *m.in_features, *m.out_features)
+        ),
+        nnx.Einsum: Kind(("kernel",), axes.einsum, lambda m, _: tuple(m.kernel_shape)),
+        nnx.Conv: Kind(("kernel",), axes.convolution, lambda m, _: tuple(m.kernel_shape)),
+        nnx.ConvTranspose: Kind(("kernel",), axes.transposed_convolution, lambda m, _: tuple(m.kernel_shape)),
+        nnx.Embed: Kind(("embedding",), axes.embedding, lambda m, _: (m.num_embeddings, m.features)),
+        nnx.LoRA: Kind(("lora_a", "lora_b"), axes.low_rank_adapter, lora),
+    }
+
+
+@functools.cache
+def linen_kinds() -> Mapping[type, Kind]:
+    """Layers of `flax.linen`; the trace tells their shapes."""
+    import flax.linen as nn
+    from flax.linen.recurrent import DenseParams
+
+    return {
+        nn.Dense: Kind(("kernel",), axes.dense),
+        DenseParams: Kind(("kernel",), axes.dense),
+        nn.DenseGeneral: Kind(("kernel",), axes.general),
+        nn.Einsum: Kind(("kernel",), axes.einsum),
+        nn.Conv: Kind(("kernel",), axes.convolution),
+        nn.ConvLocal: Kind(("kernel",), axes.local_convolution),
+        nn.ConvTranspose: Kind(("kernel",), axes.transposed_convolution),
+        nn.Embed: Kind(("embedding",), axes.embedding),
+    }
+
+
+@functools.cache
+def cells() -> Mapping[type, Cell]:
+    """Modules of both that tell what the layers inside them are for."""
+    import flax.linen as nn
+    from flax import nnx
+
+    single = [nnx.LSTMCell, nnx.SimpleCell, nn.LSTMCell, nn.OptimizedLSTMCell, nn.SimpleCell, nn.GRUCell, nn.MGUCell]
+    return {
+        **{cell: Cell("recurrent cell") for cell in single},
+        nnx.OptimizedLSTMCell: Cell("four gates of a recurrent cell", 4),
+        nnx.GRUCell: Cell("three gates of a recurrent cell", 3),
+        nn.ConvLSTMCell: Cell("four gates of a recurrent cell", 4),
+        nnx.MultiHeadAttention: Cell("attention", attention=True),
+        nn.MultiHeadDotProductAttention: Cell("attention", attention=True),
+    }
+
+
+def lookup(table: Mapping[type, Any], module: Any) -> Any:
+    """Entry of the module's type or of the nearest type that it inherits from; None if there is none."""
+    return next((table[base] for base in type(module).__mro__ if base in table), None)
