@@ -4,11 +4,12 @@ Dimensions in comments: B batch, T time, D width, H heads, K head width, F feed-
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ def largest_logits(query: Float[Array, "B T H K"], key: Float[Array, "B T H K"])
 
 
 def generate(
-    logits_of: Callable[[Int[Array, "1 T"]], Float[Array, "1 T V"]],
+    logits_of: Callable[[PyTree, Int[Array, "1 T"]], Float[Array, "1 T V"]],
+    weights: PyTree,
     context: int,
     key: Array,
     prompt: Int[Array, " T"],
@@ -55,14 +57,17 @@ def generate(
     """Sample ``length`` tokens after ``prompt``, one at a time over a sliding window of the last ``context``."""
     window = jnp.zeros(context, jnp.int32).at[: prompt.shape[0]].set(prompt)
 
-    def step(carry, key):
+    def step(weights, carry, key):
         window, filled = carry
-        logits = logits_of(window[None])[0, filled - 1]
+        logits = logits_of(weights, window[None])[0, filled - 1]
         token = jax.random.categorical(key, logits / temperature)
         full = filled == context
         window = jnp.where(full, jnp.roll(window, -1), window)
         position = jnp.where(full, context - 1, filled)
         return (window.at[position].set(token), position + 1), token
 
-    _, tokens = jax.jit(lambda keys: jax.lax.scan(step, (window, prompt.shape[0]), keys))(jax.random.split(key, length))
-    return tokens
+    @jax.jit
+    def write(weights, keys):
+        return jax.lax.scan(functools.partial(step, weights), (window, prompt.shape[0]), keys)[1]
+
+    return write(weights, jax.random.split(key, length))

@@ -48,7 +48,11 @@ class Trainer:
 
     def sample(self, key: Array, prompt: Int[Array, " T"], length: int) -> Array:
         graph, state = nnx.split(training.evaluated(self.model, self.optimizer))
-        return generate(lambda tokens: nnx.merge(graph, state)(tokens), self.model.config.context, key, prompt, length)
+
+        def logits_of(state, tokens):
+            return nnx.merge(graph, state)(tokens)
+
+        return generate(logits_of, state, self.model.config.context, key, prompt, length)
 
 
 def main(argv: list[str] | None = None) -> None:
