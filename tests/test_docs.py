@@ -9,6 +9,7 @@ import re
 import pytest
 
 import optax_muon as om
+from tests.benchmarks import figures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -24,3 +25,7 @@ def test_python_blocks_run(page):
 @pytest.mark.parametrize("module", MODULES)
 def test_doctests(module):
     assert doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS).failed == 0
+
+
+def test_the_readme_s_figures_are_those_of_the_records():
+    assert figures.START + "\n" + figures.table() + "\n" + figures.END in (ROOT / "README.md").read_text()
