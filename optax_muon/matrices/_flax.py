@@ -9,10 +9,10 @@ from jaxtyping import PyTree
 
 from optax_muon.matrices._flax_axes import Site
 from optax_muon.matrices._flax_modules import Kind, lookup
-from optax_muon.matrices._flax_roles import Attention, by_name, with_role
+from optax_muon.matrices._flax_roles import Attention, by_name, routers, with_role
 from optax_muon.matrices._infer import Finding, Rules, UnknownLeafError, find
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._paths import by_path, map_by_path
 
 Modules = Mapping[type, Mapping[str, Leaf]]
 
@@ -82,8 +82,9 @@ def leaves_from_flax(
     else:
         what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
-    found = find(reading.shapes, rules, reading.leaves, reading.problems)
-    specs = {path: leaf.spec for path, leaf in reading.leaves.items()}
+    leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
+    found = find(reading.shapes, rules, leaves, reading.problems)
+    specs = {path: leaf.spec for path, leaf in leaves.items()}
 
     def finish(path: str, x: Any, entry: Finding) -> Leaf:
         spec = specs.get(path) if entry.leaf.spec is None else entry.leaf.spec

@@ -30,7 +30,7 @@ class Site(NamedTuple):
     def place(self) -> str:
         """Path and type of the module, for messages."""
         where = self.path.removesuffix(self.name).rstrip("/")
-        return f"{type(self.module).__name__} at {where!r}" if where else f"the model, a {type(self.module).__name__}"
+        return f"{type(self.module).__name__} at {where!r}" if where else f"the model, {type(self.module).__name__}"
 
 
 def dense(site: Site) -> Finding:

@@ -17,7 +17,8 @@ class Kind(NamedTuple):
     Attributes:
         names: parameters that are kernels.
         read: makes the finding.
-        shape: shape of such a parameter before layers were stacked, None where a length is not known; NNX only.
+        shape: shape of such a parameter, or of the bias, before layers were stacked, None where a length is not known;
+            NNX only.
     """
 
     names: tuple[str, ...]
@@ -44,18 +45,32 @@ def nnx_kinds() -> Mapping[type, Kind]:
     """Layers of `flax.nnx`."""
     from flax import nnx
 
+    def flat(module: Any, name: str) -> Shape:
+        return (module.out_features,) if name == "bias" else (module.in_features, module.out_features)
+
+    def general(module: Any, name: str) -> Shape:
+        inputs = () if name == "bias" else module.in_features
+        return (*module.batch_axis.values(), *inputs, *module.out_features)
+
+    def einsum(module: Any, name: str) -> Shape:
+        return tuple(module.bias_shape if name == "bias" else module.kernel_shape)
+
+    def window(module: Any, name: str) -> Shape:
+        return (module.out_features,) if name == "bias" else tuple(module.kernel_shape)
+
+    def table(module: Any, name: str) -> Shape:
+        return module.num_embeddings, module.features
+
     def lora(module: Any, name: str) -> Shape:
         return (module.in_features, None) if name == "lora_a" else (None, module.out_features)
 
     return {
-        nnx.Linear: Kind(("kernel",), axes.dense, lambda m, _: (m.in_features, m.out_features)),
-        nnx.LinearGeneral: Kind(
-            ("kernel",), axes.general, lambda m, _: (*m.batch_axis.values(), *m.in_features, *m.out_features)
-        ),
-        nnx.Einsum: Kind(("kernel",), axes.einsum, lambda m, _: tuple(m.kernel_shape)),
-        nnx.Conv: Kind(("kernel",), axes.convolution, lambda m, _: tuple(m.kernel_shape)),
-        nnx.ConvTranspose: Kind(("kernel",), axes.transposed_convolution, lambda m, _: tuple(m.kernel_shape)),
-        nnx.Embed: Kind(("embedding",), axes.embedding, lambda m, _: (m.num_embeddings, m.features)),
+        nnx.Linear: Kind(("kernel",), axes.dense, flat),
+        nnx.LinearGeneral: Kind(("kernel",), axes.general, general),
+        nnx.Einsum: Kind(("kernel",), axes.einsum, einsum),
+        nnx.Conv: Kind(("kernel",), axes.convolution, window),
+        nnx.ConvTranspose: Kind(("kernel",), axes.transposed_convolution, window),
+        nnx.Embed: Kind(("embedding",), axes.embedding, table),
         nnx.LoRA: Kind(("lora_a", "lora_b"), axes.low_rank_adapter, lora),
     }
 

@@ -38,13 +38,9 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
     holders = _uses(model)
     variables = {_join(keys): _walk(model, keys) for keys, _ in nnx.to_flat_state(state)}
     uses = {path: holders[id(variable)] for path, variable in variables.items()}
-    stacks = choose(
-        {
-            use.path: _possible(tuple(variables[path].shape), use, modules)
-            for path, several in uses.items()
-            for use in several
-        }
-    )
+    shapes = {use.path: tuple(variables[path].shape) for path, several in uses.items() for use in several}
+    everyone = [use for several in uses.values() for use in several]
+    stacks = choose(shapes, {use.path: _possible(shapes[use.path], use, modules) for use in everyone})
     leaves, problems = {}, {}
     for path, variable in variables.items():
         sites = [
@@ -80,7 +76,7 @@ def _uses(model: nnx.Module) -> dict[int, list[Use]]:
 def _possible(shape: tuple[int, ...], use: Use, modules: Modules) -> Sequence[Axes]:
     """Axes that may number layers; none for a parameter whose module does not say its own shape."""
     kind = lookup(nnx_kinds(), use.module)
-    if use.name in (lookup(modules, use.module) or {}) or kind is None or use.name not in kind.names:
+    if use.name in (lookup(modules, use.module) or {}) or kind is None or use.name not in (*kind.names, "bias"):
         return ()
     return candidates(shape, kind.shape(use.module, use.name))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from optax_muon.matrices._flax_axes import Site
@@ -95,6 +96,27 @@ def with_role(site: Site, found: Finding, attention: Attention, stacked: int) ->
         return _settled(found.leaf, f"feed-forward {label!r}: {found.reason}")
     if stacked:
         return _settled(found.leaf, f"stacked layers: {found.reason}")
+    return found
+
+
+def routers(shapes: Mapping[str, tuple[int, ...]], leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
+    """Find layers called ``gate`` that make one number for each of the experts stacked beside them.
+
+    Without experts a gate is a half of a gated feed-forward layer, and hidden.
+    """
+    found = {}
+    for path, leaf in leaves.items():
+        *prefix, label, _ = ["", "", *path.split("/")]
+        if label != "gate" or leaf.role != "hidden":
+            continue
+        rank, count = len(shapes[path]), math.prod(shapes[path][axis] for axis in leaf.output)
+        for other, beside in leaves.items():
+            if not other.startswith("".join(f"{token}/" for token in prefix[2:])) or beside.role != "hidden":
+                continue
+            batch = beside.batch(len(shapes[other]))
+            if len(batch) > len(leaf.batch(rank)) and shapes[other][batch[-1]] == count:
+                why = f"module 'gate' beside {count} experts: {leaf.why}"
+                found[path] = dataclasses.replace(leaf, role="router", split=None, why=why, assumed=False)
     return found
 
 

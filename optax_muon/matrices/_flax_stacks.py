@@ -18,23 +18,41 @@ def candidates(shape: Sequence[int], inner: Sequence[int | None]) -> list[Axes]:
     return [axes for axes in sets if _fits([n for i, n in enumerate(shape) if i not in axes], inner)]
 
 
-def choose(possible: Mapping[str, Sequence[Axes]]) -> dict[str, tuple[Axes, bool]]:
+def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[Axes]]) -> dict[str, tuple[Axes, bool]]:
     """Choose every parameter's axes, by path, and tell whether that was a guess.
 
     Where lengths agree by chance several axes fit; then the parameters around it decide, nearest first, since the
-    transformation that stacked them put all their new axes in one place. If none decides, the leading axes are taken.
+    transformation that stacked them put its axis in one place, counted from the front or from the back. If that does
+    not decide, the leading axes are taken.
     """
     certain = {path: sets[0] for path, sets in possible.items() if len(sets) == 1}
-    chosen: dict[str, tuple[Axes, bool]] = {}
+    known = -1
+    while len(certain) > known:  # what is settled settles others
+        known = len(certain)
+        for path, sets in possible.items():
+            agreed = _agreed(path, sets, shapes, certain)
+            if path not in certain and len(agreed) == 1:
+                certain[path] = agreed[0]
+    chosen = {path: (certain[path], False) for path in certain}
     for path, sets in possible.items():
-        if not sets:
-            continue
-        tokens = path.split("/")
-        near = (_around(certain, "/".join(tokens[:n]) + "/", len(sets[0])) for n in range(len(tokens) - 1, 0, -1))
-        told = next((found for found in near if found), set())
-        agreed = [axes for axes in sets if axes in told]
-        chosen[path] = (agreed or list(sets))[0], len(sets) > 1 and len(agreed) != 1
+        if sets and path not in certain:
+            chosen[path] = (_agreed(path, sets, shapes, certain) or sets)[0], True
     return chosen
+
+
+def _agreed(
+    path: str, sets: Sequence[Axes], shapes: Mapping[str, Sequence[int]], certain: Mapping[str, Axes]
+) -> Sequence[Axes]:
+    """Those of the sets that the nearest parameters with as many stacked axes agree with."""
+    tokens, near = path.split("/"), []
+    for n in range(len(tokens) - 1, -1, -1):
+        prefix = "".join(f"{token}/" for token in tokens[:n])
+        near = [(axes, len(shapes[at])) for at, axes in certain.items() if at.startswith(prefix)]
+        near = [(axes, rank) for axes, rank in near if sets and len(axes) == len(sets[0])]
+        if near:
+            break
+    told = _told(near, len(shapes[path]))
+    return [axes for axes in sets if axes in told]
 
 
 def lifted(leaf: Leaf, rank: int, stack: Axes) -> Leaf:
@@ -44,8 +62,11 @@ def lifted(leaf: Leaf, rank: int, stack: Axes) -> Leaf:
     return dataclasses.replace(leaf, reduction=reduction, output=output)
 
 
-def _around(certain: Mapping[str, Axes], prefix: str, count: int) -> set[Axes]:
-    return {axes for path, axes in certain.items() if path.startswith(prefix) and len(axes) == count}
+def _told(near: Sequence[tuple[Axes, int]], rank: int) -> set[Axes]:
+    """Axes of a parameter of this rank that agree with those of others, counted from the front or from the back."""
+    front = {axes for axes, _ in near}
+    back = {tuple(axis - length + rank for axis in axes) for axes, length in near}
+    return {axes for found in (front, back) if len(found) == 1 for axes in found}
 
 
 def _fits(lengths: Sequence[int], inner: Sequence[int | None]) -> bool:
