@@ -99,15 +99,17 @@ class Recipe:
             fall = optax.linear_schedule(peak, 0.0, left)
         return optax.join_schedules([rise, fall], [warm])
 
-    def transformation(self, leaves: Any = None) -> optax.GradientTransformation:
+    def transformation(self, leaves: Any = None, peak: Any = None) -> optax.GradientTransformation:
         """Build the optimizer for the whole model.
 
         It takes the loss as an extra argument ``value``, with ``qk_clip`` also ``max_logits``.
 
         Args:
             leaves: the parameters' axes, where names and ranks do not tell.
+            peak: the learning rate after the warm-up if not the recipe's; it may be traced.
         """
-        tx = self._adamw(leaves) if self.optimizer == "adamw" else self._named(leaves)
+        rate = self.rate(self.peak if peak is None else peak)
+        tx = self._adamw(rate, leaves) if self.optimizer == "adamw" else self._named(rate, leaves)
         if self.clip is not None:
             tx = optax.chain(optax.clip_by_global_norm(self.clip), tx)
         if self.takes_two_gradients:
@@ -117,17 +119,17 @@ class Recipe:
             tx = om.multi_steps(tx, self.accumulate, trees=trees, scalars=["value"])
         return tx
 
-    def _adamw(self, leaves: Any) -> optax.GradientTransformation:
+    def _adamw(self, rate: optax.Schedule, leaves: Any) -> optax.GradientTransformation:
         kernels = functools.partial(_kernels, leaves=leaves)
-        tx = optax.adamw(self.rate(self.peak), b2=self.beta2, weight_decay=self.weight_decay, mask=kernels)
+        tx = optax.adamw(rate, b2=self.beta2, weight_decay=self.weight_decay, mask=kernels)
         return optax.with_extra_args_support(tx)
 
-    def _named(self, leaves: Any) -> optax.GradientTransformation:
+    def _named(self, rate: optax.Schedule, leaves: Any) -> optax.GradientTransformation:
         card = om.registry[self.optimizer]
         options = dict(card.defaults)
         if "weight_decay" in inspect.signature(card.make).parameters:
             options["weight_decay"] = self.weight_decay
-        make = functools.partial(card.make, self.rate(self.peak), **options)
+        make = functools.partial(card.make, rate, **options)
         if card.kind == "roles":
             return optax.with_extra_args_support(make(leaves=leaves))
         others = optax.adamw(self.rate(self.other_rate), b2=self.beta2, weight_decay=0.0)
