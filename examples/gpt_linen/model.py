@@ -12,15 +12,6 @@ from gpt.layers import GPTConfig as GPTConfig
 from gpt.layers import largest_logits, rotate
 from jaxtyping import Array, Float, Int, PyTree
 
-import optax_muon as om
-
-# Axes of the stacks, which names and ranks do not tell.
-RULES = (
-    ("blocks/attention/out/kernel", om.Leaf("hidden", (1, 2), 3)),  # (L, H, K, D)
-    ("blocks/attention/*/kernel", om.Leaf("hidden", 1, (2, 3))),  # (L, D, H, K)
-    ("blocks/mlp_*/kernel", om.Leaf("hidden", 1, 2)),  # (L, D, F) and (L, F, D)
-)
-
 
 class Attention(nn.Module):
     """Causal self-attention; the kernels keep their head axes, (D, H, K) and (H, K, D)."""

@@ -22,7 +22,7 @@ from gpt import data, options
 from gpt.layers import generate
 from gpt.recipe import Recipe
 from gpt.run import OptionError, run
-from gpt_linen.model import GPT, RULES, GPTConfig
+from gpt_linen.model import GPT, GPTConfig
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -54,7 +54,7 @@ def shard(shape: jax.ShapeDtypeStruct, leaf: om.Leaf, mesh: Mesh) -> NamedShardi
 def shardings_of(model: GPT, mesh: Mesh) -> tuple[PyTree, PyTree[om.Leaf]]:
     """Give every parameter its sharding, and its axes with that sharding as their spec."""
     shapes = jax.eval_shape(functools.partial(_init, model), jax.random.key(0))
-    leaves = om.leaves(shapes, rules=RULES)
+    leaves = om.leaves_from_flax(model, jax.ShapeDtypeStruct((1, model.config.context), jnp.int32))
     shardings = jax.tree.map(functools.partial(shard, mesh=mesh), shapes, leaves)
 
     def with_spec(leaf: om.Leaf, sharding: NamedSharding) -> om.Leaf:
