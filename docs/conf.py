@@ -7,6 +7,7 @@ author = "the optax_muon authors"
 version = release = optax_muon.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build", "records"]
 html_theme = "furo"
 html_title = f"optax_muon {release}"

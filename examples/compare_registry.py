@@ -127,7 +127,7 @@ def table(rows: dict[str, dict], steps: int) -> str:
     )
     lines, base = [head, "|" + "---|" * 6], rows.get("adamw")
     for name, row in sorted(rows.items(), key=lambda entry: entry[1]["mean"]):
-        needed = base and steps_to(row["curve"], base["curve"][-1], steps)
+        needed = steps_to(row["curve"], base["curve"][-1], steps) if base else None
         share = "-" if base is None else "not reached" if needed is None else f"{needed / steps:.2f}"
         time = "-" if base is None else f"{row['cpu_ms_per_step'] / base['cpu_ms_per_step']:.1f}"
         rate = f"{row['learning_rate']:.3g}" + (" (edge)" if row["edge"] else "")

@@ -5,10 +5,12 @@ import importlib
 import pathlib
 import pkgutil
 import re
+import runpy
 
 import pytest
 
 import optax_muon as om
+from optax_muon import _registry
 from tests.benchmarks import figures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -16,6 +18,16 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 MODULES = [m.name for m in pkgutil.walk_packages(om.__path__, "optax_muon.")]
 
 
+@pytest.fixture
+def own_registry():
+    """Cards that a page adds are gone after it."""
+    before = dict(_registry._cards)
+    yield
+    _registry._cards.clear()
+    _registry._cards.update(before)
+
+
+@pytest.mark.usefixtures("own_registry")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_python_blocks_run(page):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
@@ -29,3 +41,8 @@ def test_doctests(module):
 
 def test_the_readme_s_figures_are_those_of_the_records():
     assert figures.START + "\n" + figures.table() + "\n" + figures.END in (ROOT / "README.md").read_text()
+
+
+def test_the_zoo_agrees_with_the_registry():
+    make_zoo = runpy.run_path(str(ROOT / "docs" / "make_zoo.py"))
+    assert (ROOT / "docs" / "zoo.md").read_text() == make_zoo["page"](), "run python docs/make_zoo.py"

@@ -1,0 +1,72 @@
+"""Writes docs/zoo.md from the registry and from the record of the comparison.
+
+Run after adding an optimizer: python docs/make_zoo.py
+"""
+
+import json
+import pathlib
+
+import optax_muon as om
+
+HERE = pathlib.Path(__file__).parent
+RECORD = HERE / "records" / "registry" / "record.json"
+INTRODUCTION = """# The zoo
+
+Every named optimizer, from its card in `om.registry`. *Confidence* says how surely the rule is known: EXACT where the
+algorithm was read, PARTIAL where pieces of it were not, OUR READING where only an abstract was found. *State* is in
+floats per parameter of a matrix. This page is generated: `python docs/make_zoo.py`.
+
+All take hidden matrices and stand in `om.for_matrices(om.<name>(...), otherwise=...)`, but those of kind *roles*, which
+take the whole tree. Those that ask for `grads_at_previous_params` need a second gradient per step on the same batch,
+twice the forward and backward work: `om.step_with_two_gradients` makes the training step.
+
+"""
+
+
+def results() -> dict[str, dict[str, dict]]:
+    """Rows of the comparison by workload and optimizer; empty before it was run."""
+    return json.loads(RECORD.read_text())["results"] if RECORD.exists() else {}
+
+
+def overview(measured: dict[str, dict[str, dict]]) -> str:
+    """Draw one row per optimizer."""
+    names = "".join(f" {workload} |" for workload in measured)
+    lines = [f"| optimizer | confidence | state |{names}", "|---|---|---|" + "---|" * len(measured)]
+    for name in [*(["adamw"] if measured else []), *om.registry]:
+        card = om.registry.get(name)
+        about = f"{card.confidence} | {card.state}" if card else " | 2"
+        losses = "".join(f" {_loss(rows.get(name))} |" for rows in measured.values())
+        link = f"[{name}](#{name.replace('_', '-')})" if card else "optax.adamw"
+        lines.append(f"| {link} | {about} |{losses}")
+    return "\n".join(lines) + "\n"
+
+
+def _loss(row: dict | None) -> str:
+    return "-" if row is None else f"{row['mean']:.3f} ± {row['deviation']:.3f}"
+
+
+def section(card: om.Card) -> str:
+    """Draw one optimizer."""
+    paper = card.paper if card.paper.endswith(".") else card.paper + "."
+    lines = [f"### {card.name}", "", paper, "", f"- chain: {card.chain}", f"- differs: {card.deviations}"]
+    extras = [f"kind: {card.kind}"] if card.kind != "matrix" else []
+    extras += [f"also takes: {', '.join(f'`{x}`' for x in card.extra_args)}"] if card.extra_args else []
+    rate = f"- where to start: learning rate {card.learning_rate:g}"
+    return "\n".join([*lines, "; ".join([rate, *extras])]) + "\n"
+
+
+def page() -> str:
+    """Draw the page."""
+    measured = results()
+    text = INTRODUCTION
+    if measured:
+        text += (
+            "Losses are validation losses after equal steps of a small character GPT and of an MLP on digits, each "
+            "optimizer's\nlearning rate tuned on a grid of the same size, means of three seeds: see "
+            "[the comparison](comparison.md).\n\n"
+        )
+    return text + overview(measured) + "\n## Cards\n\n" + "\n".join(section(card) for card in om.registry.values())
+
+
+if __name__ == "__main__":
+    (HERE / "zoo.md").write_text(page())
