@@ -14,6 +14,7 @@ from optax_muon.matrices import OverMesh as OverMesh
 from optax_muon.matrices import PlacementReport as PlacementReport
 from optax_muon.matrices import Split as Split
 from optax_muon.matrices import UnknownLeafError as UnknownLeafError
+from optax_muon.matrices import check_state as check_state
 from optax_muon.matrices import describe as describe
 from optax_muon.matrices import dimension_numbers as dimension_numbers
 from optax_muon.matrices import for_matrices as for_matrices
@@ -68,6 +69,7 @@ from optax_muon.optimizers import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers import symmetry_rules as symmetry_rules
 from optax_muon.optimizers import transported_scion as transported_scion
 from optax_muon.transforms import eval_params as eval_params
+from optax_muon.transforms import migrate as migrate
 from optax_muon.transforms import multi_steps as multi_steps
 from optax_muon.transforms import previous_params as previous_params
 from optax_muon.transforms import remember_previous_params as remember_previous_params
@@ -87,6 +89,7 @@ __all__ = [
     "Leaf",
     "Split",
     "UnknownLeafError",
+    "check_state",
     "describe",
     "dimension_numbers",
     "for_matrices",
@@ -102,6 +105,7 @@ __all__ = [
     "placement_report",
     # in the training loop
     "eval_params",
+    "migrate",
     "multi_steps",
     "previous_params",
     "remember_previous_params",

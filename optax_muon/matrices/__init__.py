@@ -20,3 +20,4 @@ from optax_muon.matrices._placement import Placement as Placement
 from optax_muon.matrices._report import PlacementReport as PlacementReport
 from optax_muon.matrices._report import placement_report as placement_report
 from optax_muon.matrices._shardings import state_shardings as state_shardings
+from optax_muon.matrices._state import check_state as check_state

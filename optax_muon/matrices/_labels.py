@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from optax_muon.matrices._infer import Finding, Rules, find
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._state import check_state
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
@@ -94,7 +95,8 @@ def for_matrices(
         `optax.multi_transform` with groups ``hidden``, ``other`` and ``frozen``.
 
     Raises:
-        ValueError: where axes are given and a built transformation could not hear of them.
+        ValueError: where axes are given and a built transformation could not hear of them; in an update, where the
+            state is of other parameters, naming them.
 
     Example:
         >>> import functools, optax, optax_muon as om
@@ -121,7 +123,16 @@ def for_matrices(
 
         return map_by_path(lambda path, role: name(role), label(params, leaves, rules))
 
-    return optax.multi_transform(groups, group, mask_compatible_extra_args=True)
+    partition = optax.multi_transform(groups, group, mask_compatible_extra_args=True)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any) -> tuple[PyTree, PyTree]:
+        try:
+            return partition.update(updates, state, params, **extra_args)
+        except (TypeError, ValueError):
+            check_state(partition, updates if params is None else params, state)
+            raise
+
+    return optax.GradientTransformationExtraArgs(partition.init, update)
 
 
 def dimension_numbers(leaves: PyTree[Leaf]) -> PyTree:

@@ -60,6 +60,7 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
         return Layout()
     if spec is None:
         return Layout(mesh, None, mesh.axis_names)
+    require_axes(path, spec, mesh)
     dims = spec_dims(spec, array.shape, mesh)
     return Layout(mesh, dims, mesh.axis_names, spec=PartitionSpec(*(dim or None for dim in dims)))
 
@@ -74,6 +75,16 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
         () if whole and length % math.prod(sizes[name] for name in dim) else dim
         for dim, length in zip(dims, shape, strict=True)
     )
+
+
+def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
+    """Refuse a spec that names an axis which the mesh lacks; a name of a model's own needs rules to become one."""
+    for name in jax.tree.leaves(tuple(spec)):
+        if isinstance(name, str) and name not in mesh.axis_names:
+            raise ValueError(
+                f"{path}: its spec {spec} names the axis {name!r}, and the mesh has {', '.join(mesh.axis_names)}; "
+                "logical names of Flax need rules when the leaves are read (flax.linen.logical_axis_rules)"
+            )
 
 
 def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:

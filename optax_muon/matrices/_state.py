@@ -1,0 +1,86 @@
+"""Does an optimizer state fit an optimizer and a model, and what changed where it does not?"""
+
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import PyTree
+
+from optax_muon.matrices._paths import by_path
+
+SHOWN = 8
+
+
+def check_state(tx: optax.GradientTransformation, params: PyTree, found: PyTree) -> None:
+    """Raise an error that says what changed, where a state is not one that ``tx`` makes for ``params``.
+
+    Call it with what a checkpoint holds before restoring it: after a change of the optimizer, of its partition or of
+    the model, restoring fails with no word of which parameter is meant. Nothing is computed.
+
+    Args:
+        tx: the optimizer as it is now.
+        params: the parameters as they are now, arrays or `jax.ShapeDtypeStruct`.
+        found: the state as found: arrays, shapes or a checkpoint's metadata, with its own containers or with plain
+            dicts and lists in their place.
+
+    Raises:
+        ValueError: naming every parameter whose state moved, vanished, appeared, or changed its shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, optax_muon as om
+        >>> params = {"up": {"kernel": jnp.ones((4, 4))}}
+        >>> om.check_state(optax.adam(1e-3), params, optax.sgd(1e-3, momentum=0.9).init(params))
+        Traceback (most recent call last):
+        ...
+        ValueError: this state is of another optimizer or model; before -> now:
+          up/kernel: 0/trace -> 0/mu, 0/nu
+          (no parameter): nothing -> 0/count
+        Build the optimizer and the model as they were, or start anew with tx.init.
+    """
+    differences = state_differences(jax.eval_shape(tx.init, params), params, found)
+    if differences:
+        more = len(differences) - SHOWN
+        lines = [*differences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
+        raise ValueError(
+            "this state is of another optimizer or model; before -> now:\n  "
+            + "\n  ".join(lines)
+            + "\nBuild the optimizer and the model as they were, or start anew with tx.init."
+        )
+
+
+def state_differences(expected: PyTree, params: PyTree, found: PyTree) -> list[str]:
+    """Describe, one line per parameter, how ``found`` differs from ``expected``."""
+    paths = set(by_path(params))
+    before, now = (_slots(tree, paths) for tree in (found, expected))
+    lines = []
+    for path in dict.fromkeys([*by_path(params), *now, *before]):
+        had, has = before.get(path, {}), now.get(path, {})
+        if set(had) != set(has):
+            gone, new = ([slot for slot in a if slot not in b] for a, b in ((had, has), (has, had)))
+            lines.append(f"{path or '(no parameter)'}: {', '.join(gone) or 'nothing'} -> {', '.join(new) or 'nothing'}")
+            continue
+        changed = [slot for slot in has if had[slot] != has[slot]]
+        lines += [f"{path or '(no parameter)'}: {slot} {had[slot]} -> {has[slot]}" for slot in changed]
+    return lines
+
+
+def _slots(state: PyTree, params: set[str]) -> dict[str, dict[str, str]]:
+    """Path of a parameter ("" for none) -> place in the state -> shape and dtype."""
+    table: dict[str, dict[str, str]] = {}
+    for path, x in by_path(state).items():
+        tokens = path.split("/")
+        tails = ("/".join(tokens[n:]) for n in range(len(tokens)))
+        param = next((tail for tail in tails if tail in params), "")
+        slot = path.removesuffix(param).rstrip("/") if param else path
+        table.setdefault(param, {})[_short(slot)] = _kind(x)
+    return table
+
+
+def _short(slot: str) -> str:
+    """Leave out the words that `optax.multi_transform` puts around every group."""
+    return "/".join(token for token in slot.split("/") if token not in ("inner_states", "inner_state"))
+
+
+def _kind(x: Any) -> str:
+    shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", type(x).__name__)
+    return f"{dtype}{list(shape)}"

@@ -1,0 +1,121 @@
+"""From the state of `optax.contrib.muon` to that of another optimizer."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
+from optax_muon.transforms._momentum import NesterovEmaState
+
+# Fields that hold an exponential average of gradients, as the old momentum is one.
+AVERAGES: Mapping[type, str] = {
+    NesterovEmaState: "average",
+    FirstGradientEmaState: "average",
+    optax.EmaState: "ema",
+    optax.ScaleByAdamState: "mu",
+    optax.ScaleByLionState: "mu",
+}
+
+
+class Kept(NamedTuple):
+    """What an old state knows of every parameter, by path, and the steps it has taken."""
+
+    average: dict[str, Any]
+    square: dict[str, Any]
+    count: Any
+
+    def second_moment(self, path: str) -> Array:
+        """Adam's, or the square of the average where Adam never saw the parameter."""
+        return self.square[path] if path in self.square else jnp.square(self.average[path])
+
+
+def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> PyTree:
+    """Carry the state of `optax.contrib.muon` over to another optimizer, so that a run goes on where it was.
+
+    Momentum and Adam's moments are kept, and so are the steps that schedules have counted; everything else of the new
+    state is as ``tx.init`` makes it. A matrix that Adam trained before (optax leaves those of rank three and more to
+    it) starts with Adam's first moment as its momentum. A parameter that Muon trained and Adam takes over, as
+    embeddings and heads, keeps its momentum, whose square stands in for the second moment that nobody kept: its first
+    updates have the size of Adam's own. Call it between steps, outside of gradient accumulation.
+
+    Args:
+        state: of `optax.contrib.muon` or `optax.contrib.scale_by_muon`, alone or within a chain or a wrapper.
+        params: the parameters, as they are now.
+        tx: the new optimizer, as `optax_muon.for_matrices` makes it.
+
+    Returns:
+        A state for ``tx``; ``state`` is not changed.
+
+    Raises:
+        ValueError: for a state without Muon's or with more than one; for one of another model, naming the parameter;
+            and for an optimizer that keeps no average of gradients.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, optax_muon as om
+        >>> params = {"up": {"kernel": jnp.eye(2)}}
+        >>> old = optax.contrib.muon(0.02)
+        >>> _, state = old.update(params, old.init(params), params)
+        >>> tx = om.for_matrices(om.muon(0.02), otherwise=optax.adamw(3e-4))
+        >>> om.migrate(state, params, tx).inner_states["hidden"].inner_state[0].average["up"]["kernel"][0, 0].item()
+        0.05000000074505806
+    """
+    kept = _read(state)
+    for path, x in by_path(params).items():
+        shape = tuple(kept.average[path].shape) if path in kept.average else "nothing"
+        if shape != tuple(x.shape):
+            raise ValueError(f"migrate: {path} is {tuple(x.shape)}, and the state has {shape} there: another model?")
+    placed: set[str] = set()
+    made = _carry(tx.init(params), kept, placed)
+    if not placed:
+        raise ValueError("migrate: the new optimizer keeps no average of gradients, so the momentum would be lost")
+    return made
+
+
+def _read(state: PyTree) -> Kept:
+    """Find what Muon and Adam remember, wherever it is in the state."""
+    kinds = (optax.contrib.MuonState, optax.ScaleByAdamState)
+    nodes: list[Any] = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds))
+    muon = [node for node in nodes if isinstance(node, optax.contrib.MuonState)]
+    adam = [node for node in nodes if isinstance(node, optax.ScaleByAdamState)]
+    if len(muon) != 1 or len(adam) > 1:
+        raise ValueError(
+            f"migrate: the state holds {len(muon)} MuonState and {len(adam)} ScaleByAdamState; it takes the state of "
+            "one optax.contrib.muon"
+        )
+    average, square = by_path(muon[0].mu), {}
+    if adam:
+        average, square = average | by_path(adam[0].mu), by_path(adam[0].nu)
+    return Kept(average, square, muon[0].count)
+
+
+def _carry(node: Any, kept: Kept, placed: set[str]) -> Any:
+    """Fill a new state's averages, squares and counts, whatever they are nested in."""
+    if isinstance(node, optax.TraceState) and jax.tree.leaves(node.trace):
+        raise ValueError(
+            "migrate: optax.trace sums gradients and the kept momentum is their average; use transforms.nesterov_ema"
+        )
+    names = getattr(node, "_fields", None)
+    if isinstance(node, tuple) and names is not None:
+        return type(node)(*(_field(node, name, kept, placed) for name in names))
+    if isinstance(node, tuple | list):
+        return type(node)(_carry(x, kept, placed) for x in node)
+    if isinstance(node, dict):
+        return {key: _carry(x, kept, placed) for key, x in node.items()}
+    return node
+
+
+def _field(node: Any, name: str, kept: Kept, placed: set[str]) -> Any:
+    value = getattr(node, name)
+    if name == AVERAGES.get(type(node)):
+        placed.update(by_path(value))
+        return map_by_path(lambda path, x: kept.average[path].astype(x.dtype), value)
+    if isinstance(node, optax.ScaleByAdamState) and name == "nu":
+        return map_by_path(lambda path, x: kept.second_moment(path).astype(x.dtype), value)
+    if name == "count" and value is not None:
+        return kept.count.astype(value.dtype)
+    return _carry(value, kept, placed)
