@@ -37,10 +37,15 @@ def rotate(x: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
+def at_least_float32(x: Array) -> Array:
+    """Bring low precision to float32."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def largest_logits(query: Float[Array, "B T H K"], key: Float[Array, "B T H K"]) -> Float[Array, " H"]:
     """Largest attention logit of each head, over the batch and all pairs that the causal mask leaves."""
     time, width = query.shape[1], query.shape[-1]
-    logits = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32) / width**0.5
+    logits = jnp.einsum("bthk,bshk->bhts", at_least_float32(query), at_least_float32(key)) / width**0.5
     seen = jnp.tril(jnp.ones((time, time), bool))
     return jax.lax.stop_gradient(jnp.where(seen, logits, -jnp.inf).max(axis=(0, 2, 3)))
 

@@ -30,6 +30,12 @@ def parser(description: str | None, runs: pathlib.Path) -> Parser:
     add("--warmup", type=float, default=recipe.warmup, help="fraction of the steps (%(default)s)")
     add("--schedule", choices=["linear", "cosine", "wsd"], default=recipe.schedule, help="of decay (%(default)s)")
     add("--clip", type=float, metavar="NORM", help="largest norm of the whole gradient (any)")
+    add(
+        "--qk-clip",
+        type=float,
+        metavar="TAU",
+        help="largest attention logit, in place of query and key norms; inf: any",
+    )
     add("--steps", type=int, default=recipe.steps, help="length of the run (%(default)s)")
     add = made.add_argument_group("model and data").add_argument
     add("--seed", type=int, default=0, help="of weights, batches and the sample (%(default)s)")

@@ -112,6 +112,8 @@ class Recipe:
         tx = self._adamw(rate, leaves) if self.optimizer == "adamw" else self._named(rate, leaves)
         if self.clip is not None:
             tx = optax.chain(optax.clip_by_global_norm(self.clip), tx)
+        if self.qk_clip is not None:
+            tx = optax.chain(tx, om.transforms.qk_clip(self.qk_clip, leaves=leaves))
         if self.takes_two_gradients:
             tx = om.remember_previous_params(tx)
         if self.accumulate > 1:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from gpt.layers import GPTConfig as GPTConfig
-from gpt.layers import largest_logits, rotate
+from gpt.layers import at_least_float32, largest_logits, rotate
 from jaxtyping import Array, Float, Int, PyTree
 
 
@@ -84,7 +84,7 @@ class GPT(nn.Module):
         zeros = nn.initializers.zeros_init()
         head = nn.Dense(self.config.vocabulary, use_bias=False, kernel_init=zeros, dtype=self.dtype, name="head")
         x = nn.RMSNorm(dtype=self.dtype, name="final_norm")(x)
-        return _lay(head(x), self.activations).astype(jnp.float32), largest
+        return at_least_float32(_lay(head(x), self.activations)), largest
 
 
 def _lay(x: Array, sharding: Any) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from gpt.layers import GPTConfig as GPTConfig
-from gpt.layers import largest_logits, rotate
+from gpt.layers import at_least_float32, largest_logits, rotate
 from jaxtyping import Array, Float, Int
 
 
@@ -92,4 +92,4 @@ class GPT(nnx.Module):
         x, largest = self.embed(tokens), {}
         for i, block in enumerate(self.blocks):
             x, largest[f"blocks/{i}/attention"] = block(x)
-        return self.head(self.final_norm(x)).astype(jnp.float32), largest
+        return at_least_float32(self.head(self.final_norm(x))), largest

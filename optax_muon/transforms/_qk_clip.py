@@ -1,0 +1,140 @@
+"""QK-clip: attention logits that stay bounded, by shrinking the query and key weights of the heads that exceed it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import by_path, map_by_path
+
+HALVES: Mapping[str, float] = MappingProxyType({"query": 0.5, "key": 0.5})
+
+
+class _Site(NamedTuple):
+    """Which attention a weight belongs to, and the power of gamma that it takes."""
+
+    attention: str
+    exponent: float
+
+
+def qk_clip(
+    threshold: Any, *, exponents: Mapping[str, float] = HALVES, leaves: Leaves | None = None
+) -> optax.GradientTransformationExtraArgs:
+    r"""Shrink the query and key weights of every attention head whose largest logit exceeds a threshold.
+
+    Use it where a model has no normalisation of queries and keys (with it the weights' size does not matter) and Muon's
+    large steps let logits grow. Put it last in the chain of the whole tree, after the learning rate.
+
+    .. math::
+        \gamma_h = \min(1, \tau / S_h), \qquad U' = \gamma_h^{\alpha} (W + U) - W
+
+    ``update`` takes ``max_logits``, a tree of S over the batch just seen: arrays (heads,), or (layers, heads) for
+    stacked layers, under the paths of the attentions, as a Flax module sows them or as a dict
+    ``{"blocks/0/attention": S}``. S is of the scaled logits, before the softmax. One of ``-inf`` or NaN clips nothing.
+
+    Args:
+        threshold: tau, above which logits are brought back; 100 in Kimi K2. Infinite: never.
+        exponents: module below the attention -> alpha. They are one half each for queries and keys; for multi-head
+            latent attention one half for the two parts that belong to a head, 1 for its rotary query, and the shared
+            rotary key is left out.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks. Heads lie along the first
+            output axis, or are a batch axis; a bias is scaled too.
+
+    State: none.
+
+    Differs from the paper: S is from the forward pass before the step, so that it costs no second one.
+
+    Raises:
+        ValueError: for a threshold that is not positive or an exponent outside [0, 1]; by ``update``, without
+            ``max_logits`` or parameters, and naming an attention without such weights or with other heads.
+
+    References:
+        Kimi Team, Kimi K2: Open Agentic Intelligence, arXiv 2507.20534, section 2.1 (MuonClip).
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> params = {"attention": {n: {"kernel": jnp.ones((4, 2, 3))} for n in ("query", "key")}}
+        >>> leaves = {"attention": {n: {"kernel": om.Leaf("hidden", 0, (1, 2))} for n in ("query", "key")}}
+        >>> tx = om.transforms.qk_clip(100.0, leaves=leaves)
+        >>> logits = {"attention": jnp.array([50.0, 400.0])}
+        >>> updates, _ = tx.update(optax.tree.zeros_like(params), tx.init(params), params, max_logits=logits)
+        >>> (params["attention"]["query"]["kernel"] + updates["attention"]["query"]["kernel"])[0, :, 0].tolist()
+        [1.0, 0.5]
+    """
+    if isinstance(threshold, int | float) and not threshold > 0:
+        raise ValueError(f"qk_clip: threshold must be positive, not {threshold}")
+    for name, exponent in exponents.items():
+        if not 0 <= exponent <= 1:
+            raise ValueError(f"qk_clip: the exponent of {name!r} must be from 0 to 1, not {exponent}")
+
+    def update_fn(updates, state, params=None, *, max_logits=None, **extra_args):
+        del extra_args
+        if params is None or max_logits is None:
+            missing = "params" if params is None else "max_logits, the largest attention logit of every head"
+            raise ValueError(f"qk_clip: update needs {missing}")
+        logits, weights = by_path(max_logits), by_path(params)
+        sites = _sites(logits, weights, exponents)
+        table = findings(params, leaves)
+
+        def clipped(path: str, u: Array) -> Array:
+            if path not in sites:
+                return u
+            site, w = sites[path], weights[path]
+            wide = accumulator_dtype(w.dtype)
+            largest = jnp.asarray(logits[site.attention], wide)
+            exceeds = jnp.isfinite(largest) & (largest > threshold)
+            gamma = jnp.where(exceeds, threshold / jnp.where(exceeds, largest, 1), 1).astype(wide)
+            factor = _over_heads(path, gamma, w.shape, table[path].leaf) ** site.exponent
+            moved = w.astype(wide) + u.astype(wide)
+            return jnp.where(factor < 1, factor * moved - w.astype(wide), u.astype(wide)).astype(u.dtype)
+
+        return map_by_path(clipped, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)
+
+
+def _sites(
+    logits: Mapping[str, Array], weights: Mapping[str, Array], exponents: Mapping[str, float]
+) -> dict[str, _Site]:
+    """Find the attention of every weight to be scaled: its path without the module's name begins an entry's path."""
+    sites = {}
+    for path in weights:
+        tokens = path.split("/")
+        for i in (i for i, token in enumerate(tokens) if token in exponents):
+            attention = "/".join(tokens[:i])
+            # A module that sows leaves a name and a number behind its own path.
+            entry = next((name for name in logits if name == attention or name.startswith(f"{attention}/")), None)
+            if entry is not None:
+                sites[path] = _Site(entry, exponents[tokens[i]])
+    for entry in logits:
+        found = {path for path, site in sites.items() if site.attention == entry}
+        lacking = [name for name in exponents if not any(name in path.split("/") for path in found)]
+        if lacking:
+            raise ValueError(f"qk_clip: no parameters of {lacking[0]!r} belong to the logits of {entry!r}")
+    return sites
+
+
+def _over_heads(path: str, values: Array, shape: tuple[int, ...], leaf: Leaf) -> Array:
+    """Lay one value per head, or per layer and head, along the axes that number them, to be broadcast to ``shape``."""
+    ndim, axes = len(shape), leaf.batch(len(shape))
+    if not leaf.output:
+        axes = axes[: values.ndim]  # of a bias: layers, then heads
+    elif len(axes) < values.ndim:
+        axes = (*axes, leaf.output[0] % ndim)
+    lengths = [shape[axis] for axis in axes]
+    heads = values.shape[-1:]
+    fits = len(axes) == values.ndim and tuple(lengths[:-1]) == values.shape[:-1] and lengths[-1] % heads[0] == 0
+    if not fits:
+        raise ValueError(
+            f"qk_clip: {path} of shape {shape} does not hold {values.shape} (layers and) heads; "
+            "where heads share keys, scale the queries alone, exponents={'query': 1.0}"
+        )
+    spread = jnp.repeat(values, lengths[-1] // heads[0], axis=-1)  # heads are the major part of a fused axis
+    order = sorted(range(len(axes)), key=axes.__getitem__)
+    return jnp.expand_dims(jnp.transpose(spread, order), [axis for axis in range(ndim) if axis not in axes])
