@@ -94,7 +94,7 @@ def leaves_from_flax(
 
 
 def read_site(
-    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules, stacked: bool
+    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules
 ) -> Finding | UnknownLeafError:
     """Read one parameter, with axes as its own module counts them; give the error where it cannot be told."""
     own = (lookup(modules, site.module) or {}).get(site.name)
@@ -108,7 +108,7 @@ def read_site(
             return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
         if kind is None or site.name not in kind.names:
             return by_name(site)
-        return with_role(site, kind.read(site), attention, stacked)
+        return with_role(site, kind.read(site), attention)
     except UnknownLeafError as error:
         return error
 

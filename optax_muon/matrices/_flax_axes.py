@@ -1,6 +1,7 @@
 """Axes of the kernels of Flax's layers, by kind of layer; axes of stacked layers are not counted here."""
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from optax_muon.matrices._infer import Finding, UnknownLeafError
@@ -17,6 +18,8 @@ class Site(NamedTuple):
         module: that holds the parameter.
         owner: the module that holds this module, or None.
         equation: of an einsum, where the call told it.
+        stacked: whether it is one of several layers that one array holds, in a model that has other layers too.
+        beside: names of the modules that the owner holds, this one among them.
     """
 
     path: str
@@ -25,12 +28,22 @@ class Site(NamedTuple):
     module: Any
     owner: Any = None
     equation: str | None = None
+    stacked: bool = False
+    beside: frozenset[str] = frozenset()
 
     @property
     def place(self) -> str:
         """Path and type of the module, for messages."""
         where = self.path.removesuffix(self.name).rstrip("/")
         return f"{type(self.module).__name__} at {where!r}" if where else f"the model, {type(self.module).__name__}"
+
+
+def names_beside(path: str, name: str, paths: Collection[str]) -> frozenset[str]:
+    """Names of the modules in the same place as the one that holds this parameter."""
+    module = path.removesuffix(name).rstrip("/")
+    prefix = module.rpartition("/")[0]
+    tails = (other.removeprefix(prefix).lstrip("/") for other in paths if other.startswith(prefix))
+    return frozenset(tail.split("/")[0] for tail in tails)
 
 
 def dense(site: Site) -> Finding:

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import PyTree
 
 from optax_muon.matrices._flax import Modules, Reading, abstract, noted, read_site
-from optax_muon.matrices._flax_axes import Site
+from optax_muon.matrices._flax_axes import Site, names_beside
 from optax_muon.matrices._flax_modules import linen_kinds
 from optax_muon.matrices._flax_roles import Attention
 from optax_muon.matrices._flax_stacks import Axes, candidates, lifted
@@ -64,9 +64,15 @@ def read_linen(
     table = by_path(shapes)
     stacked = {path for path in table if path in sites and len(sites[path][0].shape) < len(table[path].shape)}
     stacks = _stacks(call, stacked) if stacked else {}
+    # Where every layer is stacked it is whole models that are, and one of them is the head.
+    among_others = len(stacked) < len(table)
     leaves, problems = {}, {}
     for path, x in table.items():
-        leaf = _read(path, x.shape, sites.get(path, []), stacks.get(path), attention, modules, specs[path])
+        here = [
+            site._replace(stacked=path in stacked and among_others, beside=names_beside(path, site.name, table))
+            for site in sites.get(path, [])
+        ]
+        leaf = _read(x.shape, here, stacks.get(path), attention, modules, specs[path])
         if isinstance(leaf, Leaf):
             leaves[path] = leaf
         else:
@@ -99,9 +105,8 @@ def _own(module: nn.Module) -> list[tuple[str, str, Any]]:
 
 
 def _read(
-    path: str, shape: tuple[int, ...], sites: Sequence[Site], stack: Axes | None, attention: Attention,
-    modules: Modules, spec: Any,
-) -> Leaf | UnknownLeafError:  # fmt: skip
+    shape: tuple[int, ...], sites: Sequence[Site], stack: Axes | None, attention: Attention, modules: Modules, spec: Any
+) -> Leaf | UnknownLeafError:
     """Ask the modules that hold a parameter, innermost first; scopes that are shared have several."""
     problem = UnknownLeafError("no module that was called holds it")
     for site in sites:
@@ -110,7 +115,7 @@ def _read(
         axes, guessed = ((), False) if not extra else (stack, False) if stack in fits else (None, True)
         if axes is None:
             axes = fits[0] if fits else ()
-        found = read_site(site, linen_kinds(), attention, modules, stacked=bool(extra))
+        found = read_site(site, linen_kinds(), attention, modules)
         if isinstance(found, UnknownLeafError):
             problem = found
             continue

@@ -1,5 +1,6 @@
 """Reading an NNX model: the graph says which module holds a parameter, the module which axes it has."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from optax_muon.matrices._flax import Modules, Reading, abstract, noted, read_site
-from optax_muon.matrices._flax_axes import Site
+from optax_muon.matrices._flax_axes import Site, names_beside
 from optax_muon.matrices._flax_modules import lookup, nnx_kinds
 from optax_muon.matrices._flax_roles import Attention
 from optax_muon.matrices._flax_stacks import Axes, candidates, choose, lifted
@@ -41,13 +42,19 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
     shapes = {use.path: tuple(variables[path].shape) for path, several in uses.items() for use in several}
     everyone = [use for several in uses.values() for use in several]
     stacks = choose(shapes, {use.path: _possible(shapes[use.path], use, modules) for use in everyone})
+    # Where every layer is stacked it is whole models that are, and one of them is the head.
+    among_others = any(not axes for axes, _ in stacks.values())
     leaves, problems = {}, {}
     for path, variable in variables.items():
-        sites = [
-            _read(tuple(variable.shape), use, stacks.get(use.path), attention, modules, _spec(variable))
-            for use in uses[path]
-        ]
-        leaf = _agreed(sites, uses[path])
+        read = functools.partial(_read, attention=attention, modules=modules, spec=_spec(variable))
+        found = []
+        for use in uses[path]:
+            axes, guessed = stacks.get(use.path, (None, False))
+            beside = names_beside(use.path, use.name, shapes)
+            found.append(
+                read(use, tuple(variable.shape), axes, guessed, stacked=bool(axes) and among_others, beside=beside)
+            )
+        leaf = _agreed(found, uses[path])
         if isinstance(leaf, Leaf):
             leaves[path] = leaf
         else:
@@ -82,17 +89,17 @@ def _possible(shape: tuple[int, ...], use: Use, modules: Modules) -> Sequence[Ax
 
 
 def _read(
-    shape: tuple[int, ...], use: Use, stack: tuple[Axes, bool] | None, attention: Attention, modules: Modules, spec: Any
-) -> Leaf | UnknownLeafError:
-    kind, kinds = lookup(nnx_kinds(), use.module), nnx_kinds()
-    axes, guessed = stack or ((), False)
+    use: Use, shape: tuple[int, ...], stack: Axes | None, guessed: bool, *,
+    stacked: bool, beside: frozenset[str], attention: Attention, modules: Modules, spec: Any,
+) -> Leaf | UnknownLeafError:  # fmt: skip
+    kind, kinds, axes = lookup(nnx_kinds(), use.module), nnx_kinds(), stack or ()
     inner = tuple(length for axis, length in enumerate(shape) if axis not in axes)
-    site = Site(use.path, use.name, inner, use.module, use.owner)
+    site = Site(use.path, use.name, inner, use.module, use.owner, stacked=stacked, beside=beside)
     told = use.name in (lookup(modules, use.module) or {})
     if kind is not None and use.name in kind.names and stack is None and not told:
         expected = kind.shape(use.module, use.name)
         return UnknownLeafError(f"{site.place} was made for a {use.name} of shape {expected}, and this is another")
-    found = read_site(site, kinds, attention, modules, stacked=bool(axes))
+    found = read_site(site, kinds, attention, modules)
     if isinstance(found, UnknownLeafError):
         return found
     if guessed:

@@ -77,7 +77,7 @@ def by_name(site: Site) -> Finding:
     raise UnknownLeafError(f"{site.place} is no known layer, and does not say which axes of {site.name!r} are which")
 
 
-def with_role(site: Site, found: Finding, attention: Attention, stacked: int) -> Finding:
+def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
     """Give a kernel its role, and cut it into the matrices it holds."""
     if found.leaf.role != "hidden":
         return found
@@ -85,16 +85,16 @@ def with_role(site: Site, found: Finding, attention: Attention, stacked: int) ->
     if cell.gates > 1:
         size = _length(site, found.leaf.output) // cell.gates
         return _settled(dataclasses.replace(found.leaf, split=Split((size,) * cell.gates)), cell.reason)
-    if cell.attention or label in (*QUERY_KEY_VALUE, *OUT, *FUSED):
+    if cell.attention or _is_projection(site, label):
         return _settled(_attention(site, found.leaf, label, attention), f"attention {label!r}: {found.reason}")
     if cell.reason:
         return _settled(found.leaf, f"{cell.reason}: {found.reason}")
     for role, pattern in (("head", HEAD_MODULE), ("router", ROUTER_MODULE)):
         if pattern.fullmatch(label.lower()):
             return _settled(dataclasses.replace(found.leaf, role=role, split=None), f"module {label!r}: {found.reason}")
-    if FEED_FORWARD.fullmatch(label.lower()):
+    if FEED_FORWARD.fullmatch(label.lower()) and not label.lower().startswith("fc"):  # many a head is called fc
         return _settled(found.leaf, f"feed-forward {label!r}: {found.reason}")
-    if stacked:
+    if site.stacked:
         return _settled(found.leaf, f"stacked layers: {found.reason}")
     return found
 
@@ -125,6 +125,12 @@ def label_of(site: Site) -> str:
     tokens = site.path.removesuffix(site.name).rstrip("/").split("/")
     label = next((t for t in reversed(tokens) if not t.isdigit() and t not in WRAPPERS), "")
     return label.removesuffix("_einsum")
+
+
+def _is_projection(site: Site, label: str) -> bool:
+    """Tell a projection of an attention; ``out`` is one beside a query, and many a head's name elsewhere."""
+    partners = {name.removesuffix("_einsum") for name in site.beside}
+    return label in (*QUERY_KEY_VALUE, *FUSED) or (label in OUT and bool(partners & {*QUERY_KEY_VALUE, *FUSED}))
 
 
 def _attention(site: Site, leaf: Leaf, label: str, options: Attention) -> Leaf:

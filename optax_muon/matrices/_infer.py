@@ -148,7 +148,7 @@ def _by_name(path: str, shape: Shape, shapes: Mapping[str, Shape]) -> Finding:
     if "conv" in module.lower():
         return _convolution(module.lower(), shape)
     if len(shape) == 2:
-        return _dense(name, module, shape)
+        return _dense(tokens, shape, shapes)
     if len(shape) > 2 and name != "kernel" and sum(length > 1 for length in shape) <= 1:
         return Finding(Leaf("vector"), "at most one axis longer than 1")
     found = _attention(tokens, shape, shapes)
@@ -159,7 +159,8 @@ def _by_name(path: str, shape: Shape, shapes: Mapping[str, Shape]) -> Finding:
     return found
 
 
-def _dense(name: str, module: str, shape: Shape) -> Finding:
+def _dense(tokens: list[str], shape: Shape, shapes: Mapping[str, Shape]) -> Finding:
+    name, module = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
     if HEAD_MODULE.fullmatch(module.lower()):
         return Finding(Leaf("head", 0, 1), f"module {module!r}")
     if ROUTER_MODULE.fullmatch(module.lower()):
@@ -167,7 +168,9 @@ def _dense(name: str, module: str, shape: Shape) -> Finding:
     if module in FUSED_QKV and shape[1] == 3 * shape[0]:
         return Finding(Leaf("hidden", 0, 1, split=(shape[0],) * 3), f"module {module!r}: query, key, value", True)
     if module in QUERY_KEY_VALUE + ATTENTION_OUT + FUSED_QKV:
-        return Finding(Leaf("hidden", 0, 1), f"attention {module!r}")
+        # Without a query beside it, what is called out may be a head.
+        alone = module in ATTENTION_OUT and _sibling(tokens[:-2], name, QUERY_KEY_VALUE + FUSED_QKV, shapes) is None
+        return Finding(Leaf("hidden", 0, 1), f"attention {module!r}", alone)
     if FEED_FORWARD.fullmatch(module.lower()):
         return Finding(Leaf("hidden", 0, 1), f"feed-forward {module!r}")
     return Finding(Leaf("hidden", 0, 1), f"rank 2, named {name!r}", True)

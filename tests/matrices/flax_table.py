@@ -113,11 +113,10 @@ def conv_transpose(leaf, **options):
 
 
 def flat_attention(name, leaf, **options):
-    shape = (F, D) if name == "out" else (D, F)
     return Row(
         {f"{name}/kernel": leaf, f"{name}/bias": VECTOR},
-        lambda rngs: nnx.Linear(*shape, rngs=rngs),
-        lambda name: nn.Dense(shape[1], name=name)(x(1, shape[0])),
+        lambda rngs: nnx.Linear(D, F, rngs=rngs),
+        lambda name: nn.Dense(F, name=name)(x(1, D)),
         {"attention": om.Attention(**options)},
     )
 
@@ -168,8 +167,6 @@ ROWS = {
     "attention, whole": attention(whole=True),
     "attention, each head": attention(whole=False),
     "flat query, each head": flat_attention("query", hidden(0, 1, (4,) * 4), heads="each", head_width=K),
-    "flat out, each head": flat_attention("out", hidden(0, 1, om.Split((4,) * 4, "reduction")), heads="each",
-                                          head_width=K),
     "fused qkv, split": fused_qkv(hidden(0, 1, (D, D, D))),
     "fused qkv, whole": fused_qkv(hidden(0, 1), fused="whole"),
     "fused qkv, each head": fused_qkv(hidden(0, 1, (K,) * 6), heads="each", head_width=K),

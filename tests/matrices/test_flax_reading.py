@@ -57,7 +57,7 @@ def test_equal_lengths_are_settled_by_what_is_beside():
     assert leaves["layers/up/kernel"] == H("hidden", 0, 2), "as many layers as inputs; the bias decides"
     assert leaves["layers/experts/kernel"] == H("hidden", 2, 3)
     assert leaves["layers/plain/kernel"] == H("hidden", 0, 2), "the kernel of up decides"
-    assert not any(leaf.assumed for leaf in leaves.values())
+    assert not any("several axes" in leaf.why for leaf in leaves.values())
     leaves = nnx_leaves(holder(layers=stack(linear(4, 6, use_bias=False), 4)))
     assert leaves["layers/kernel"] == H("hidden", 1, 2)
     assert leaves["layers/kernel"].assumed
@@ -83,7 +83,7 @@ class Stacked(nn.Module):
 def test_linen_stacks_on_any_axis_with_equal_lengths(axis, reduction, output):
     leaf = om.leaves_from_flax(Stacked(axis), jnp.zeros((1, 4)))["layers"]["Dense_0"]["kernel"]
     assert leaf == H("hidden", reduction, output)
-    assert not leaf.assumed
+    assert "several axes" not in leaf.why
 
 
 class Wrapped(nn.Module):
@@ -153,6 +153,27 @@ def test_gate_is_a_router_beside_as_many_experts_and_hidden_elsewhere():
     assert leaves["mlp/gate/kernel"] == H("hidden", 0, 1)
     scanned = nnx_leaves(holder(layers=stack(mixture, 2)))
     assert scanned["layers/gate/kernel"] == H("router", 1, 2)
+
+
+def test_out_is_a_projection_beside_a_query_and_may_be_a_head_elsewhere():
+    leaves = nnx_leaves(holder(mix=lambda r: Holder(r, q=linear(4, 8), out=linear(8, 4)), out=linear(4, 8)))
+    assert (leaves["mix/out/kernel"].assumed, leaves["out/kernel"].assumed) == (False, True)
+    split = nnx_leaves(holder(q=linear(4, 8), out=linear(8, 4)), attention=om.Attention(heads="each", head_width=2))
+    assert split["out/kernel"] == H("hidden", 0, 1, split=om.Split((2,) * 4, "reduction"))
+    assert nnx_leaves(holder(fc=linear(4, 8)))["fc/kernel"].assumed
+
+
+def test_stacked_layers_are_hidden_but_a_stack_of_whole_models_has_a_head():
+    def model(rngs):
+        return Holder(rngs, first=linear(4, 6), second=linear(6, 5))
+
+    layers = nnx_leaves(holder(layers=stack(model, 3), last=linear(4, 8)))
+    ensemble = nnx_leaves(holder(layers=stack(model, 3)))
+    assert ensemble["layers/second/kernel"] == layers["layers/second/kernel"] == H("hidden", 1, 2)
+    assert not layers["layers/second/kernel"].assumed
+    assert ensemble["layers/second/kernel"].assumed
+    linen = om.leaves_from_flax(Stacked(0), jnp.zeros((1, 4)))
+    assert linen["layers"]["Dense_0"]["kernel"].assumed
 
 
 def test_unknown_parameters_raise_naming_path_and_module():
