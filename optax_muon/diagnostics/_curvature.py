@@ -116,12 +116,12 @@ def measure(
     local = _Local(loss, params, batch, Blocks.of(params, leaves, rules))
     with jax.default_matmul_precision("highest"):
         direction = local.direction(orthogonalizer)
-        along, top = local.visit(lambda number: (local.along(direction, number), local.top(lanczos, number)))
+        found = local.blocks.each(lambda number: local.top(lanczos, number, direction))
         nuclear = local.blocks.measure(inner, local.gradient, direction)
         frobenius = local.blocks.measure(Frobenius().value, local.gradient)
     return {
-        path: Measurement(along[path], top[path].value, top[path].residual, nuclear[path], frobenius[path])
-        for path in along
+        path: Measurement(along, top.value, top.residual, nuclear[path], frobenius[path])
+        for path, (top, along) in found.items()
     }
 
 
@@ -189,7 +189,7 @@ def top_curvature(
     """
     local = _Local(loss, params, batch, Blocks.of(params, leaves, rules))
     with jax.default_matmul_precision("highest"):
-        return local.blocks.each(lambda number: local.top(lanczos, number))
+        return local.blocks.each(lambda number: local.top(lanczos, number)[0])
 
 
 class _Local:
@@ -206,19 +206,16 @@ class _Local:
     def direction(self, orthogonalizer: SpectralMap | None) -> PyTree:
         return self.blocks.map((orthogonalizer or SVDPolar()).apply, self.gradient)
 
-    def visit(self, f: Callable[[Array], tuple[Any, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-        both = self.blocks.each(f)
-        return {path: x[0] for path, x in both.items()}, {path: x[1] for path, x in both.items()}
-
     def along(self, direction: PyTree, number: Array) -> Array:
         step = only(direction, self.numbers, number)
         return jnp.asarray(optax.tree.vdot(step, self.product(step)))
 
-    def top(self, lanczos: Lanczos, number: Array) -> TopEigenvalue:
-        def block(v: PyTree) -> PyTree:
-            return only(self.product(v), self.numbers, number)
+    def top(self, lanczos: Lanczos, number: Array, direction: PyTree | None = None) -> tuple[TopEigenvalue, Array]:
+        def mine(tree: PyTree) -> PyTree:
+            return only(tree, self.numbers, number)
 
-        return lanczos.top(block, only(lanczos.start(self.params), self.numbers, number))
+        probe = None if direction is None else mine(direction)
+        return lanczos.top(lambda v: mine(self.product(v)), mine(lanczos.start(self.params)), probe)
 
 
 def _widened(tree: PyTree) -> PyTree:

@@ -1,8 +1,9 @@
 """The largest eigenvalue, by size, of a symmetric operator on trees."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,35 +52,56 @@ class Lanczos:
             raise ValueError(f"Lanczos: tolerance must not be negative, not {self.tolerance}")
 
     def start(self, like: PyTree) -> PyTree:
-        """Draw a Gaussian tree."""
-        return optax.tree.random_like(jax.random.key(self.seed), like, jax.random.normal)
+        """Draw a tree of entries between -1 and 1."""
+        return jax.tree.map(lambda x: _scrambled(x.shape, x.dtype, self.seed), like)
 
-    def top(self, operator: Callable[[PyTree], PyTree], start: PyTree) -> TopEigenvalue:
-        """Search from ``start``, a tree within the operator's invariant subspace."""
+    def top(
+        self, operator: Callable[[PyTree], PyTree], start: PyTree, probe: PyTree | None = None
+    ) -> tuple[TopEigenvalue, Array]:
+        """Search from ``start``, a tree within the operator's invariant subspace; also give ``<probe, A probe>``.
+
+        The probe takes the loop's first turn, so that the compiled program holds one copy of the operator.
+        """
         k = self.iterations
         norm = optax.tree.norm(start)
         zero = jnp.zeros([], norm.dtype)
         first = optax.tree.scale(jnp.where(norm == 0, 0, 1 / norm), start)
 
         def unsettled(state):
-            i, _, _, _, _, value, residual = state
-            return (i < k) & ((i == 0) | (residual > self.tolerance * value))
+            i, _, _, _, _, value, residual, _ = state
+            return (i < k) & ((i <= 0) | (residual > self.tolerance * value))
 
         def step(state):
-            i, before, v, diagonal, beside, _, _ = state
+            i, before, v, diagonal, beside, _, _, along = state
             w = optax.tree.sub(operator(v), optax.tree.scale(beside[i], before))
             a = optax.tree.vdot(v, w)
             w = optax.tree.sub(w, optax.tree.scale(a, v))
             b = optax.tree.norm(w)
-            diagonal, beside = diagonal.at[i].set(a), beside.at[i + 1].set(b)
-            value, residual = _outermost(diagonal, beside, i)
             after = optax.tree.scale(jnp.where(b == 0, 0, 1 / jnp.where(b == 0, 1, b)), w)
-            return i + 1, v, after, diagonal, beside, value, residual
+            probing = i < 0
+            diagonal = jnp.where(probing, diagonal, diagonal.at[i].set(a))
+            beside = jnp.where(probing, beside, beside.at[i + 1].set(b))
+            value, residual = _outermost(diagonal, beside, i)
+            before, after = _choose(probing, (optax.tree.zeros_like(v), first), (v, after))
+            return i + 1, before, after, diagonal, beside, value, residual, jnp.where(probing, a, along)
 
         tridiagonal = jnp.zeros(k, norm.dtype), jnp.zeros(k + 1, norm.dtype)
-        state = (jnp.zeros([], jnp.int32), optax.tree.zeros_like(first), first, *tridiagonal, zero, zero)
-        i, _, _, _, _, value, residual = jax.lax.while_loop(unsettled, step, state)
-        return TopEigenvalue(value, residual, i)
+        turn = jnp.asarray(0 if probe is None else -1, jnp.int32)
+        opening = optax.tree.zeros_like(first), first if probe is None else probe
+        state = jax.lax.while_loop(unsettled, step, (turn, *opening, *tridiagonal, zero, zero, zero))
+        return TopEigenvalue(state[5], state[6], state[0]), state[7]
+
+
+def _choose(condition: Array, a: PyTree, b: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def _scrambled(shape: tuple[int, ...], dtype: Any, seed: int) -> Array:
+    """Scramble each entry's index by Murmur's finaliser: `jax.random` for every leaf would compile for minutes."""
+    x = jnp.arange(math.prod(shape), dtype=jnp.uint32) + jnp.uint32(seed * 0x9E3779B9 % 2**32)
+    for factor in (0x85EBCA6B, 0xC2B2AE35):
+        x = (x ^ (x >> 16)) * jnp.uint32(factor)
+    return (((x ^ (x >> 13)) >> 8).astype(dtype) / 2**23 - 1).reshape(shape)
 
 
 def _outermost(diagonal: Array, beside: Array, i: Array) -> tuple[Array, Array]:

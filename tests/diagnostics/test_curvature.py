@@ -62,7 +62,7 @@ def test_single_measures_and_a_given_direction(measured):
     alone, found = both(*problem())
     for path in dense():
         assert np.all(np.asarray(alone[path].value) <= np.asarray(measured[path].top_curvature) * 1.0001)
-        assert np.all(np.asarray(alone[path].products) == 4)
+        assert np.all(np.asarray(alone[path].products) <= 4)
     np.testing.assert_allclose(
         np.concatenate([np.asarray(found[path]) for path in dense()]), expected(lambda g, h: 4 * h.sum()), rtol=1e-4
     )
