@@ -53,7 +53,8 @@ class Checkpoints:
             changed = [f"{k} {saved.get(k)} -> {v}" for k, v in self.settings.items() if saved.get(k) != v]
             if changed:
                 raise ValueError(f"cannot resume with other settings: {', '.join(changed)}")
-        self.settings_file.write_text(json.dumps(self.settings, indent=2) + "\n")
+        if jax.process_index() == 0:
+            self.settings_file.write_text(json.dumps(self.settings, indent=2) + "\n")
         return latest
 
     def save(self, step: int, state: PyTree, history: History) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import os
 import pathlib
 from types import TracebackType
 from typing import Any
@@ -18,15 +19,15 @@ COLUMNS: tuple[str, ...] = ("step", "train_loss", "val_loss", "learning_rate", "
 PROFILED = range(3, 6)  # steps after the start: compilation is over
 
 
-def tensorboard(folder: pathlib.Path) -> Any:
-    """Open a writer of TensorBoard's events, tensorboardX's or else Flax's, which needs tensorflow.
+def summary_writer() -> Any:
+    """Find the class that writes TensorBoard's events: tensorboardX's, or else Flax's, which needs tensorflow.
 
     Raises:
         ValueError: if neither is installed.
     """
     for module in ("tensorboardX", "flax.metrics.tensorboard"):
         try:
-            return importlib.import_module(module).SummaryWriter(str(folder))
+            return importlib.import_module(module).SummaryWriter
         except ImportError:
             continue
     raise ValueError("argument --tensorboard: neither tensorboardX nor tensorflow is here: pip install tensorboardX")
@@ -36,8 +37,9 @@ class Metrics:
     """Appends a line per step to ``metrics.csv``; a resumed run first drops those after its checkpoint."""
 
     def __init__(self, out: pathlib.Path, start: int, events: Any = None):
-        path, rows = out / "metrics.csv", []
-        if start and path.exists():
+        # One process of several writes.
+        path, rows = out / "metrics.csv" if jax.process_index() == 0 else pathlib.Path(os.devnull), []
+        if start and path.is_file():
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= start]
         self.file, self.events = path.open("w", newline=""), events

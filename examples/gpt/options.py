@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 from gpt.layers import GPTConfig
+from gpt.logs import summary_writer
 from gpt.recipe import ADAMW_RATE, Recipe
 
 import optax_muon as om
@@ -55,7 +56,7 @@ def parser(description: str | None, runs: pathlib.Path) -> Parser:
 
 
 def parse(made: Parser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse and check; adds ``recipe``."""
+    """Parse and check; adds ``recipe``, and ``writer`` for TensorBoard."""
     args = made.parse_args(argv)
     for name in ("steps", "batch", "accumulate", "context", "layers", "width", "heads", "eval_every"):
         if getattr(args, name) < 1:
@@ -65,6 +66,7 @@ def parse(made: Parser, argv: list[str] | None) -> argparse.Namespace:
     try:
         GPTConfig(1, args.context, args.layers, args.width, args.heads)
         fields = [field.name for field in dataclasses.fields(Recipe) if hasattr(args, field.name)]
+        args.writer = summary_writer() if args.tensorboard else None
         args.recipe = Recipe(**{name: getattr(args, name) for name in fields})
     except ValueError as error:
         made.error(str(error))
@@ -82,5 +84,16 @@ def folder(args: argparse.Namespace) -> pathlib.Path:
 
 def settings(args: argparse.Namespace) -> dict:
     """Give what a resumed run must share with the first one; where and how it runs may change."""
-    free = ("recipe", "runs", "out", "resume", "eval_every", "tensorboard", "profile", "devices", "distributed")
+    free = (
+        "recipe",
+        "runs",
+        "out",
+        "resume",
+        "eval_every",
+        "tensorboard",
+        "writer",
+        "profile",
+        "devices",
+        "distributed",
+    )
     return {k: v for k, v in vars(args).items() if k not in free}

@@ -58,13 +58,12 @@ class OptionError(ValueError):
 
 def _run(args: argparse.Namespace, make: Make) -> None:
     out = options.folder(args)
-    out.mkdir(parents=True, exist_ok=True)
     corpus = data.characters() if args.tokens == "characters" else data.byte_pairs()
     trainer = make(args, corpus, GPTConfig(len(corpus.symbols), args.context, args.layers, args.width, args.heads))
+    out.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(out, options.settings(args))
     try:
         start = checkpoints.start(args.resume)
-        events = logs.tensorboard(out) if args.tensorboard else None
     except ValueError as error:
         raise OptionError(str(error)) from None
     history = History.empty(args.steps)
@@ -73,19 +72,17 @@ def _run(args: argparse.Namespace, make: Make) -> None:
         trainer.load(state)
     console = Console(stderr=True, quiet=jax.process_index() > 0)
     console.print(f"{args.optimizer}, {args.steps} steps from {start or 0}, {len(corpus.train):,} tokens -> {out}")
-    metrics = logs.Metrics(out, start or 0, events)
+    metrics = logs.Metrics(out, start or 0, args.writer and args.writer(str(out)))
     with logs.Profile(out / "profile" if args.profile else None) as profile:
         _train(args, trainer, history, start or 0, checkpoints, metrics, profile, console)
     checkpoints.close()
     metrics.close()
-    logs.plot(history, out / "loss.png", f"{args.optimizer}, {args.layers} layers of {args.width}")
     written = corpus.decode(trainer.sample(jax.random.key(args.seed), corpus.encode("\n"), 400))
     train_loss, val_loss = history.recent(args.steps), float(history.valid[args.steps])
-    print(f"----\n{written}\n----")
-    print(
-        f"final step={args.steps} train_loss={train_loss:.6f} val_loss={val_loss:.6f} "
-        f"seconds={float(history.seconds):.1f}"
-    )
+    last = f"final step={args.steps} train_loss={train_loss:.6f} val_loss={val_loss:.6f}"
+    if jax.process_index() == 0:
+        logs.plot(history, out / "loss.png", f"{args.optimizer}, {args.layers} layers of {args.width}")
+        print(f"----\n{written}\n----\n{last} seconds={float(history.seconds):.1f}")
 
 
 def _train(

@@ -188,6 +188,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--distributed", action="store_true", help="call jax.distributed.initialize first, one process per host")
     args = options.parse(made, argv)
     if args.devices is not None:
+        if args.distributed:
+            made.error("argument --devices: not with --distributed, which takes all devices of all hosts")
         if args.devices < 1:
             made.error(f"argument --devices: must be at least 1, not {args.devices}")
         # Read when JAX starts its first backend, which nothing above has done.

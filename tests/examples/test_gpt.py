@@ -1,5 +1,6 @@
 """The examples as a user runs them: the training script, its resumption, its errors; the comparison; the quickstart."""
 
+import csv
 import json
 import os
 import pathlib
@@ -38,6 +39,11 @@ def final(text):
     return match.groups()
 
 
+def column(out, name):
+    with (out / "metrics.csv").open(newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
@@ -50,6 +56,10 @@ def test_a_run_leaves_its_last_line_plot_and_checkpoint(whole):
     assert "----" in text
     assert (out / "loss.png").stat().st_size > 5000
     assert (out / "checkpoints/12").is_dir()
+    assert column(out, "step") == [str(step) for step in range(1, 13)]
+    assert [bool(x) for x in column(out, "val_loss")] == [step % 4 == 0 for step in range(1, 13)]
+    assert float(column(out, "val_loss")[-1]) == pytest.approx(float(final(text)[2]), abs=1e-6)
+    assert not any(column(out, "max_logit"))
 
 
 def test_killed_and_resumed_ends_as_if_never_killed(whole, tmp_path):
@@ -61,6 +71,7 @@ def test_killed_and_resumed_ends_as_if_never_killed(whole, tmp_path):
     process.wait()
     assert not (tmp_path / "loss.png").exists(), "it was not killed half-way"
     assert final(train("--out", str(tmp_path), "--resume").stdout) == final(whole[1])
+    assert column(tmp_path, "train_loss") == column(whole[0], "train_loss")
 
 
 def test_a_run_is_not_overwritten(whole):
@@ -82,9 +93,19 @@ def test_resuming_with_other_settings_says_which(whole):
         ("--steps 0", "argument --steps: must be at least 1, not 0"),
         ("--learning-rate -1", "learning rate must be positive, not -1.0"),
         ("--heads 5", "width 16 must be an even multiple of heads 5"),
+        ("--accumulate 3", "argument --accumulate: 3 micro-batches do not divide a batch of 2"),
+        ("--dtype float8", "argument --dtype: invalid choice: 'float8'"),
+        ("--schedule triangle", "argument --schedule: invalid choice: 'triangle'"),
+        ("--clip 0", "clip must be positive, not 0.0"),
+        ("--clip 1 --optimizer muon_mvr", "muon_mvr takes two gradients in a step"),
+        ("--qk-clip nan", "qk clip must be positive, not nan"),
+        ("--warmup 2", "warmup must be a fraction from 0 to 1, not 2.0"),
+        ("--tensorboard", "argument --tensorboard: neither tensorboardX nor tensorflow is here"),
     ],
 )
-def test_a_bad_option_gets_one_clear_line(options, message, capsys):
+def test_a_bad_option_gets_one_clear_line(options, message, capsys, monkeypatch):
+    for package in ("tensorboardX", "flax.metrics.tensorboard"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as stop:
         gpt_nnx.train.main([*TINY, *options.split()])
     assert stop.value.code == 2
@@ -93,9 +114,14 @@ def test_a_bad_option_gets_one_clear_line(options, message, capsys):
     assert message in lines[0]
 
 
-def test_byte_pairs_and_adamw(tmp_path):
-    text = train("--tokens", "bpe", "--optimizer", "adamw", "--steps", "2", "--out", str(tmp_path)).stdout
+def test_byte_pairs_and_adamw_with_everything_around_it(tmp_path):
+    around = {"accumulate": 2, "clip": 1, "schedule": "cosine", "dtype": "bfloat16", "qk-clip": 0.5}
+    options = {"tokens": "bpe", "optimizer": "adamw", "steps": 6, **around, "out": tmp_path}
+    text = train("--profile", *(part for name, value in options.items() for part in (f"--{name}", str(value)))).stdout
     assert float(final(text)[2]) > 7  # nats over 4096 symbols
+    assert list(tmp_path.glob("profile/**/*.xplane.pb"))
+    logits = [float(x) for x in column(tmp_path, "max_logit")]
+    assert logits[0] > 1 > logits[-1]
 
 
 def test_comparison_writes_table_plot_and_record_and_goes_on(tmp_path):
@@ -153,5 +179,5 @@ def test_describe_shows_the_gpt_with_its_true_axes():
 @pytest.mark.parametrize("name", ["muon_mvr", "amuse"])
 def test_second_gradients_and_evaluation_parameters(name, tmp_path):
     """One optimizer that wants this batch's gradient at the previous parameters, one that is evaluated elsewhere."""
-    text = train("--optimizer", name, "--out", str(tmp_path)).stdout
+    text = train("--optimizer", name, "--accumulate", "2", "--schedule", "wsd", "--out", str(tmp_path)).stdout
     assert float(final(text)[2]) < 4.5

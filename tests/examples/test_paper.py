@@ -1,0 +1,79 @@
+"""The experiments of the paper at their smallest size, and the digits they use."""
+
+import importlib
+import json
+import pathlib
+
+import images
+import jax
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HELPERS = ("experiment", "network")
+SCRIPTS = sorted(p.stem for p in (ROOT / "examples/paper").glob("*.py") if p.stem not in HELPERS)
+CHEAP = ("associative_memory", "scalar_map")
+EACH = [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_quick_run_leaves_figure_and_numbers(name, tmp_path):
+    script = importlib.import_module(f"paper.{name}")
+    with jax.numpy_rank_promotion("allow"):
+        script.main(["--quick", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "numbers.json").read_text())
+    assert (record["experiment"], record["quick"]) == (name, True)
+    assert record["numbers"]
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def numbers(name):
+    record = json.loads((ROOT / "docs/records/paper" / name / "numbers.json").read_text())
+    assert not record["quick"]
+    return record["numbers"]
+
+
+def test_every_experiment_has_its_record():
+    assert len(SCRIPTS) == 10
+    for name in SCRIPTS:
+        assert numbers(name)
+        assert (ROOT / "docs/records/paper" / name / "figure.png").exists()
+
+
+def test_the_quadratic_agrees_with_an_independent_run():
+    # Computed once in NumPy with another seed: the median ratio, and the final gaps of GD and of the adaptive step.
+    independent = {"10^(-i/2)": (3.59, 1.01, 0.076), "1000, then 1": (5.2, 40, 2.6e-4), "1 to 1e-4": (2.53, 0.92, None)}
+    for name, (ratio, descent, adaptive) in independent.items():
+        found = numbers("quadratic")[name]
+        assert found["ratio min, median, max"][1] == pytest.approx(ratio, rel=0.03)
+        gaps = found["final gap, each seed"]
+        assert np.mean(gaps["GD, 1/L"]) == pytest.approx(descent, rel=0.3)
+        if adaptive:
+            assert min(gaps["Muon, adaptive"]) / 2 < adaptive < 2 * max(gaps["Muon, adaptive"])
+        assert max(found["condition: largest left / right"]) < 1
+    flat = numbers("quadratic")["identity"]
+    assert flat["ratio min, median, max"][2] < 1
+    assert max(flat["final gap, each seed"]["GD, 1/L"]) < min(flat["final gap, each seed"]["Muon, decaying"])
+    assert min(flat["condition: largest left / right"]) > 1
+
+
+def test_records_show_what_the_pages_say():
+    memory = numbers("associative_memory")
+    assert memory["a = 1.5"]["Muon, stabilised / GD at the largest d"] >= 10
+    check = numbers("mlp_curvature")["Muon"]["dense check, matrix-free beside dense"]
+    assert max(check["relative error"]) < 1e-3
+    linear = numbers("linear_model")
+    assert linear["digit"]["GD / Muon"] > 1 > linear["Gaussian"]["GD / Muon"]
+
+
+def test_digits_are_shuffled_by_seed_and_scaled():
+    digits = images.mnist(seed=3, test=500)
+    assert (digits.train.shape, digits.test.shape) == ((4500, 784), (500, 784))
+    assert digits.train.dtype == np.float32
+    assert (digits.train.min(), digits.train.max()) == (0, 1)
+    counts = np.bincount(np.concatenate([digits.train_labels, digits.test_labels]))
+    assert counts.tolist() == [500] * 10
+    assert np.bincount(digits.test_labels).min() > 20
+    assert not np.array_equal(images.mnist(seed=4, test=500).train_labels, digits.train_labels)
+    with pytest.raises(ValueError, match="test must be from 0 to 4999, not 5000"):
+        images.mnist(test=5000)
