@@ -1,6 +1,7 @@
 """Every module of Flax, plain and scanned, in NNX and Linen: role and axes of every parameter are exact."""
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,32 @@ def read(row: Row, kind: str, scanned: bool):
     model = (LinenScanned if scanned else LinenBody)(row.linen, row.name)
     params = jax.eval_shape(model.init, jax.random.key(0), 0.0)["params"]
     return params, om.leaves_from_flax(model, 0.0, **row.options)
+
+
+def page_table():
+    """The table of docs/flax.md: parameters that are read alike share a row, and biases have none."""
+    columns = "layer", "parameters", "shape", "role", "reduction", "output", "batch", "cut into"
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, row in ROWS.items():
+        shapes = by_path(read(row, "nnx" if row.nnx else "linen", scanned=False)[0])
+        leaves = {path: leaf for path, leaf in row.leaves.items() if leaf.output} or row.leaves
+        alike: dict[Any, list[str]] = {}
+        for path, leaf in leaves.items():
+            alike.setdefault((leaf, shapes[path].shape), []).append(path)
+        for (leaf, shape), paths in alike.items():
+            tails = [path.split("/", 1)[1].replace("/kernel", "") for path in paths]
+            batch = leaf.batch(len(shape)) if leaf.output else ()
+            cells = [name, ", ".join(tails), "×".join(map(str, shape)), leaf.role]
+            cells += [", ".join(map(str, axes)) for axes in (leaf.reduction, leaf.output, batch)]
+            cells.append(f"{len(leaf.split.sizes)}, along the {leaf.split.side}" if leaf.split else "")
+            lines.append("| " + " | ".join(cells) + " |")
+            name = ""
+    return "\n".join(lines)
+
+
+def test_the_page_shows_the_table():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "flax.md").read_text()
+    assert page_table() in page, f"docs/flax.md needs this table:\n{page_table()}"
 
 
 @pytest.mark.parametrize(("name", "kind", "scanned"), CASES)

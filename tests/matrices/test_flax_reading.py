@@ -176,6 +176,25 @@ def test_stacked_layers_are_hidden_but_a_stack_of_whole_models_has_a_head():
     assert linen["layers"]["Dense_0"]["kernel"].assumed
 
 
+def test_a_single_token_is_a_vector():
+    leaves = nnx_leaves(holder(token=lambda _: nnx.Param(jnp.zeros((1, 1, 4))), up=linear(4, 8)))
+    assert leaves["token"] == H("vector")
+
+
+def test_fused_projections_with_an_axis_that_numbers_them():
+    def fused(name, *features, **options):
+        leaves = nnx_leaves(holder(**{name: lambda rngs: nnx.LinearGeneral(4, features, rngs=rngs)}), **options)
+        return leaves[f"{name}/kernel"]
+
+    each = {"attention": om.Attention(heads="each")}
+    assert fused("qkv", 3, 2, 5) == H("hidden", 0, (2, 3))
+    assert fused("qkv", 3, 2, 5, **each) == H("hidden", 0, 3)
+    assert fused("kv", 2, 6, 5) == H("hidden", 0, (2, 3))
+    assert fused("qkv", 3, 2, 5, attention=om.Attention(fused="whole")) == H("hidden", 0, (1, 2, 3))
+    with pytest.raises(om.UnknownLeafError, match=r"which of its output axes \(1, 2\) are heads"):
+        fused("qkv", 2, 15, **each)
+
+
 def test_unknown_parameters_raise_naming_path_and_module():
     raw = holder(block=lambda rngs: Holder(rngs, w=lambda _: nnx.Param(jnp.zeros((4, 8)))))
     with pytest.raises(om.UnknownLeafError, match=r"block/w \(4, 8\): Holder at 'block' is no known layer"):

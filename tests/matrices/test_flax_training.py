@@ -139,7 +139,7 @@ def unrolled_linen():
     return before, jax.device_get(train(lambda p, x: model.apply({"params": p}, x), before, leaves))
 
 
-@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("axis", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_linen_scanned_and_unrolled_twins_train_alike(axis):
     with jax.enable_x64(True):
         unrolled, expected = unrolled_linen()
