@@ -74,7 +74,7 @@ def read(row: Row, kind: str, scanned: bool):
 
 def page_table():
     """The table of docs/flax.md: parameters that are read alike share a row, and biases have none."""
-    columns = "layer", "parameters", "shape", "role", "reduction", "output", "batch", "cut into"
+    columns = "layer", "parameters", "shape", "role", "reduction", "output", "batch", "pieces"
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, row in ROWS.items():
         shapes = by_path(read(row, "nnx" if row.nnx else "linen", scanned=False)[0])
@@ -87,7 +87,7 @@ def page_table():
             batch = leaf.batch(len(shape)) if leaf.output else ()
             cells = [name, ", ".join(tails), "×".join(map(str, shape)), leaf.role]
             cells += [", ".join(map(str, axes)) for axes in (leaf.reduction, leaf.output, batch)]
-            cells.append(f"{len(leaf.split.sizes)}, along the {leaf.split.side}" if leaf.split else "")
+            cells.append(str(len(leaf.split.sizes)) if leaf.split else "")
             lines.append("| " + " | ".join(cells) + " |")
             name = ""
     return "\n".join(lines)
