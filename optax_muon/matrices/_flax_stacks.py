@@ -43,16 +43,17 @@ def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[
 def _agreed(
     path: str, sets: Sequence[Axes], shapes: Mapping[str, Sequence[int]], certain: Mapping[str, Axes]
 ) -> Sequence[Axes]:
-    """Those of the sets that the nearest parameters with as many stacked axes agree with."""
-    tokens, near = path.split("/"), []
+    """Those of the sets that parameters with as many stacked axes agree with, in the narrowest circle that decides."""
+    tokens, best = path.split("/"), []
     for n in range(len(tokens) - 1, -1, -1):
         prefix = "".join(f"{token}/" for token in tokens[:n])
         near = [(axes, len(shapes[at])) for at, axes in certain.items() if at.startswith(prefix)]
-        near = [(axes, rank) for axes, rank in near if sets and len(axes) == len(sets[0])]
-        if near:
-            break
-    told = _told(near, len(shapes[path]))
-    return [axes for axes in sets if axes in told]
+        told = _told([(axes, rank) for axes, rank in near if sets and len(axes) == len(sets[0])], len(shapes[path]))
+        agreed = [axes for axes in sets if axes in told]
+        if len(agreed) == 1:
+            return agreed
+        best = best or agreed
+    return best
 
 
 def lifted(leaf: Leaf, rank: int, stack: Axes) -> Leaf:

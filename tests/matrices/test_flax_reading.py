@@ -58,6 +58,9 @@ def test_equal_lengths_are_settled_by_what_is_beside():
     assert leaves["layers/experts/kernel"] == H("hidden", 2, 3)
     assert leaves["layers/plain/kernel"] == H("hidden", 0, 2), "the kernel of up decides"
     assert not any("several axes" in leaf.why for leaf in leaves.values())
+    last = nnx_leaves(holder(layers=stack(lambda r: Holder(r, up=linear(4, 6), down=linear(6, 4)), 6, -1)))
+    assert last["layers/up/kernel"] == H("hidden", 0, 1), "as many layers as outputs; down's are last, bias and all"
+    assert "several axes" not in last["layers/up/kernel"].why
     leaves = nnx_leaves(holder(layers=stack(linear(4, 6, use_bias=False), 4)))
     assert leaves["layers/kernel"] == H("hidden", 1, 2)
     assert leaves["layers/kernel"].assumed
@@ -153,6 +156,8 @@ def test_gate_is_a_router_beside_as_many_experts_and_hidden_elsewhere():
     assert leaves["mlp/gate/kernel"] == H("hidden", 0, 1)
     scanned = nnx_leaves(holder(layers=stack(mixture, 2)))
     assert scanned["layers/gate/kernel"] == H("router", 1, 2)
+    layers = nnx_leaves(holder(layers=stack(lambda r: Holder(r, gate=linear(4, 3), up=linear(4, 3)), 3)))
+    assert layers["layers/gate/kernel"] == H("hidden", 1, 2), "layers are no experts"
 
 
 def test_out_is_a_projection_beside_a_query_and_may_be_a_head_elsewhere():
@@ -193,6 +198,21 @@ def test_fused_projections_with_an_axis_that_numbers_them():
     assert fused("qkv", 3, 2, 5, attention=om.Attention(fused="whole")) == H("hidden", 0, (1, 2, 3))
     with pytest.raises(om.UnknownLeafError, match=r"which of its output axes \(1, 2\) are heads"):
         fused("qkv", 2, 15, **each)
+
+
+def test_heads_of_an_einsum_are_those_that_its_result_names_first():
+    model = holder(query=lambda rngs: nnx.Einsum("btd,kdh->bthk", (5, 4, 2), rngs=rngs))
+    assert nnx_leaves(model)["query/kernel"] == H("hidden", 1, (2, 0))
+    assert nnx_leaves(model, attention=om.Attention(heads="each"))["query/kernel"] == H("hidden", 1, 0)
+
+
+def test_an_equation_may_come_with_the_call():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Einsum((3, 4), None, name="mix")(x, "bd,fd->bf")
+
+    assert om.leaves_from_flax(Model(), jnp.zeros((1, 4)))["mix"]["kernel"] == H("hidden", 1, 0)
 
 
 def test_unknown_parameters_raise_naming_path_and_module():
