@@ -29,9 +29,9 @@ def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[
     known = -1
     while len(certain) > known:  # what is settled settles others
         known = len(certain)
-        for path, sets in possible.items():
-            agreed = _agreed(path, sets, shapes, certain)
-            if path not in certain and len(agreed) == 1:
+        for path in [path for path, sets in possible.items() if sets and path not in certain]:
+            agreed = _agreed(path, possible[path], shapes, certain)
+            if len(agreed) == 1:
                 certain[path] = agreed[0]
     chosen = {path: (certain[path], False) for path in certain}
     for path, sets in possible.items():
@@ -43,17 +43,22 @@ def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[
 def _agreed(
     path: str, sets: Sequence[Axes], shapes: Mapping[str, Sequence[int]], certain: Mapping[str, Axes]
 ) -> Sequence[Axes]:
-    """Those of the sets that parameters with as many stacked axes agree with, in the narrowest circle that decides."""
+    """Those of the sets that parameters of as long a stack agree with, in the narrowest circle that decides."""
     tokens, best = path.split("/"), []
-    for n in range(len(tokens) - 1, -1, -1):
+    like = {at: axes for at, axes in certain.items() if _lengths(shapes[at], axes) == _lengths(shapes[path], sets[0])}
+    # The whole model is no circle: another stack in it may have been put together in another way.
+    for n in range(len(tokens) - 1, min(1, len(tokens) - 1) - 1, -1):
         prefix = "".join(f"{token}/" for token in tokens[:n])
-        near = [(axes, len(shapes[at])) for at, axes in certain.items() if at.startswith(prefix)]
-        told = _told([(axes, rank) for axes, rank in near if sets and len(axes) == len(sets[0])], len(shapes[path]))
-        agreed = [axes for axes in sets if axes in told]
+        near = [(axes, len(shapes[at])) for at, axes in like.items() if at.startswith(prefix)]
+        agreed = [axes for axes in sets if axes in _told(near, len(shapes[path]))]
         if len(agreed) == 1:
             return agreed
         best = best or agreed
     return best
+
+
+def _lengths(shape: Sequence[int], axes: Axes) -> list[int]:
+    return [shape[axis] for axis in axes]
 
 
 def lifted(leaf: Leaf, rank: int, stack: Axes) -> Leaf:
@@ -64,10 +69,12 @@ def lifted(leaf: Leaf, rank: int, stack: Axes) -> Leaf:
 
 
 def _told(near: Sequence[tuple[Axes, int]], rank: int) -> set[Axes]:
-    """Axes of a parameter of this rank that agree with those of others, counted from the front or from the back."""
-    front = {axes for axes, _ in near}
-    back = {tuple(axis - length + rank for axis in axes) for axes, length in near}
-    return {axes for found in (front, back) if len(found) == 1 for axes in found}
+    """Axes of a parameter of this rank that agree with those of others, each counted from the front or the back."""
+    places: list[set[int]] = []
+    for one in zip(*([(axis, axis - length + rank) for axis in axes] for axes, length in near), strict=True):
+        ways = [set(way) for way in zip(*one, strict=True)]
+        places.append({axis for way in ways if len(way) == 1 for axis in way})
+    return set(itertools.product(*places)) if places else set()
 
 
 def _fits(lengths: Sequence[int], inner: Sequence[int | None]) -> bool:
