@@ -138,6 +138,21 @@ def test_a_bad_option_gets_one_clear_line(options, message, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+def test_qk_clip_keeps_logits_at_its_threshold(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
+    sizes = {"layers": 2, "width": 32, "context": 32, "steps": 60, "eval-every": 60, "learning-rate": 0.1}
+    options = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    largest = {}
+    for tau in ("inf", "3"):
+        linen.main(
+            [*TINY, *options, "--accumulate", "2", "--devices", "2", "--qk-clip", tau, "--out", str(tmp_path / tau)]
+        )
+        largest[tau] = max(float(row["max_logit"]) for row in rows(tmp_path / tau)[10:])
+    assert largest["inf"] > 8
+    assert largest["3"] < 4.5
+
+
+@pytest.mark.slow
 def test_killed_as_a_process_and_resumed_on_another_number_of_devices(tmp_path):
     script = pathlib.Path(linen.__file__)
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
