@@ -1,6 +1,7 @@
 """A state of another optimizer, partition or model: one error that says what changed, and nothing is overwritten."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
@@ -75,6 +77,25 @@ def test_a_checkpoint_of_another_optimizer_is_told_from_its_metadata(tmp_path):
     om.check_state(tx(), PARAMS, found)
     text = problem(tx(rules=[("Dense_1/*", "head")]), PARAMS, found)
     assert "Dense_1/kernel: hidden/0/average -> other/0/mu, other/0/nu" in text
+
+
+def test_a_checkpoint_of_an_nnx_optimizer(tmp_path):
+    model = nnx.eval_shape(lambda: nnx.Linear(4, 8, rngs=nnx.Rngs(0)))
+    params = nnx.state(model, nnx.Param)
+    optimizer = nnx.eval_shape(lambda model: nnx.Optimizer(model, tx(), wrt=nnx.Param), model)
+    checkpointer = ocp.StandardCheckpointer()
+    checkpointer.save(tmp_path / "state", zeros(nnx.to_pure_dict(nnx.state((model, optimizer)))))
+    checkpointer.wait_until_finished()
+    found = checkpointer.metadata(tmp_path / "state").item_metadata.tree["1"]["opt_state"]
+    om.check_state(tx(), params, found)
+    text = problem(tx(make=om.normuon), params, found)
+    assert "kernel: hidden" in text
+    assert "bias" not in text
+
+
+def test_the_page_shows_this_message():
+    text = problem(tx(rules=[("Dense_1/*", "head")]), PARAMS, jax.eval_shape(tx().init, PARAMS))
+    assert text in (pathlib.Path(__file__).parents[2] / "docs" / "flax.md").read_text()
 
 
 def test_a_shape_that_changed_since_init_is_named_in_the_update():
