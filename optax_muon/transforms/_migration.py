@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
 from optax_muon.transforms._momentum import NesterovEmaState
+from optax_muon.transforms._rotated import RotatedState
 
 # Fields that hold an exponential average of gradients, as the old momentum is one.
 AVERAGES: Mapping[type, str] = {
@@ -20,6 +21,8 @@ AVERAGES: Mapping[type, str] = {
     optax.ScaleByAdamState: "mu",
     optax.ScaleByLionState: "mu",
 }
+# States whose count is a schedule's. Any other stays at zero, where fresh memory expects its first step.
+SCHEDULES = (optax.ScaleByScheduleState, optax.InjectStatefulHyperparamsState)
 
 
 class Kept(NamedTuple):
@@ -53,7 +56,8 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
 
     Raises:
         ValueError: for a state without Muon's or with more than one; for one of another model, naming the parameter;
-            and for an optimizer that keeps no average of gradients.
+            and for an optimizer that keeps no average of a parameter's gradients, in the parameter's own coordinates,
+            where the old momentum could go on.
 
     Example:
         >>> import jax.numpy as jnp, optax, optax_muon as om
@@ -71,8 +75,14 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
             raise ValueError(f"migrate: {path} is {tuple(x.shape)}, and the state has {shape} there: another model?")
     placed: set[str] = set()
     made = _carry(tx.init(params), kept, placed)
-    if not placed:
-        raise ValueError("migrate: the new optimizer keeps no average of gradients, so the momentum would be lost")
+    # A parameter without any state is frozen, or its optimizer has no memory; with another state it has no place.
+    held = [f"/{path}/" for path in by_path(made)]
+    lost = [path for path in by_path(params) if path not in placed and any(f"/{path}/" in place for place in held)]
+    if lost or not placed:
+        which, more = lost[0] if lost else "anything", f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise ValueError(
+            f"migrate: the new optimizer keeps no average of gradients for {which}{more}: the momentum would be lost"
+        )
     return made
 
 
@@ -95,18 +105,25 @@ def _read(state: PyTree) -> Kept:
 
 def _carry(node: Any, kept: Kept, placed: set[str]) -> Any:
     """Fill a new state's averages, squares and counts, whatever they are nested in."""
+    _refuse(node)
+    kind, names = type(node), getattr(node, "_fields", None)
+    if isinstance(node, tuple) and names is not None:
+        return kind(*(_field(node, name, kept, placed) for name in names))
+    if isinstance(node, tuple | list):
+        return kind(_carry(x, kept, placed) for x in node)
+    if isinstance(node, dict):
+        return {key: _carry(x, kept, placed) for key, x in node.items()}
+    return node
+
+
+def _refuse(node: Any) -> None:
+    """Refuse memory of gradients that is no average of them, or none in the parameter's own coordinates."""
+    if isinstance(node, RotatedState) and jax.tree.leaves(node.inner):
+        raise ValueError("migrate: the new optimizer keeps momentum in bases of its own, where the old is not at home")
     if isinstance(node, optax.TraceState) and jax.tree.leaves(node.trace):
         raise ValueError(
             "migrate: optax.trace sums gradients and the kept momentum is their average; use transforms.nesterov_ema"
         )
-    names = getattr(node, "_fields", None)
-    if isinstance(node, tuple) and names is not None:
-        return type(node)(*(_field(node, name, kept, placed) for name in names))
-    if isinstance(node, tuple | list):
-        return type(node)(_carry(x, kept, placed) for x in node)
-    if isinstance(node, dict):
-        return {key: _carry(x, kept, placed) for key, x in node.items()}
-    return node
 
 
 def _field(node: Any, name: str, kept: Kept, placed: set[str]) -> Any:
@@ -116,6 +133,6 @@ def _field(node: Any, name: str, kept: Kept, placed: set[str]) -> Any:
         return map_by_path(lambda path, x: kept.average[path].astype(x.dtype), value)
     if isinstance(node, optax.ScaleByAdamState) and name == "nu":
         return map_by_path(lambda path, x: kept.second_moment(path).astype(x.dtype), value)
-    if name == "count" and value is not None:
+    if name == "count" and value is not None and isinstance(node, (*AVERAGES, *SCHEDULES)):
         return kept.count.astype(value.dtype)
     return _carry(value, kept, placed)

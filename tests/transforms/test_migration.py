@@ -118,6 +118,22 @@ def test_a_parameter_that_changes_hands_takes_steps_of_adams_size():
     assert size.mean() > 3e-5
 
 
+def test_fresh_memory_starts_at_its_first_step_and_schedules_go_on():
+    params, schedule = tree(9), optax.constant_schedule(0.02)
+    make = functools.partial(om.kl_shampoo, schedule)
+    tx = om.for_matrices(make, optax.adamw(3e-4), leaves=LEAVES)
+    made = by_path(om.migrate(ran(OLD["bare"], params), params, tx).inner_states["hidden"])
+    counts = [int(x) for path, x in made.items() if path.endswith("count")]
+    assert counts == [3, 0, 3], "the average's, the factors' and the schedule's"
+
+
+def test_frozen_parameters_are_left_behind():
+    params = tree(9)
+    leaves = LEAVES | {"embed": {"embedding": om.Leaf("frozen")}}
+    made = om.migrate(ran(OLD["bare"], params), params, new(leaves))
+    assert not any("embed" in path for path in by_path(made))
+
+
 def test_within_an_nnx_optimizer():
     model = nnx.Linear(4, 8, rngs=nnx.Rngs(0))
     old = nnx.Optimizer(model, optax.contrib.muon(0.02), wrt=nnx.Param)
@@ -138,12 +154,24 @@ def test_within_an_nnx_optimizer():
         (optax.chain(OLD["bare"], OLD["bare"]), {}, new(), "holds 2 MuonState"),
         (OLD["bare"], {"up": {"kernel": jnp.ones((4, 9)), "bias": jnp.ones(8)}}, new(), r"up/kernel is \(4, 9\)"),
         (OLD["bare"], {"more": {"kernel": jnp.ones((4, 4))}}, new(), r"more/kernel is \(4, 4\), and .* nothing there"),
-        (OLD["bare"], {}, optax.sgd(1.0), "keeps no average"),
+        (OLD["bare"], {}, optax.sgd(1.0), "keeps no average of gradients for anything"),
+        (
+            OLD["bare"],
+            {},
+            om.for_matrices(functools.partial(om.dion, 0.02), optax.adamw(3e-4), leaves=LEAVES),
+            r"keeps no average of gradients for layers/kernel \(and 1 more\)",
+        ),
         (OLD["bare"], {}, optax.sgd(1.0, momentum=0.9), "optax.trace sums gradients"),
+        (
+            OLD["bare"],
+            {},
+            om.for_matrices(functools.partial(om.soap, 0.02), optax.adamw(3e-4), leaves=LEAVES),
+            "in bases of its own",
+        ),
     ],
 )
 def test_errors(state, change, tx, message):
     params = tree(9)
-    found = jax.eval_shape(state.init, params)
+    found = state.init(params)
     with pytest.raises(ValueError, match=message):
         om.migrate(found, params | change, tx)
