@@ -24,11 +24,13 @@ class Reading(NamedTuple):
         shapes: a tree of `jax.ShapeDtypeStruct` like the parameters.
         leaves: by path, where the model tells.
         problems: by path, why it does not.
+        specs: by path, how a parameter lies, where metadata or the array say so.
     """
 
     shapes: PyTree
     leaves: dict[str, Leaf]
     problems: dict[str, str]
+    specs: dict[str, Any]
 
 
 def leaves_from_flax(
@@ -52,8 +54,8 @@ def leaves_from_flax(
         rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
             the axes that the module tells.
         attention: what one matrix is among the projections of an attention.
-        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count without
-            those of stacked layers (negative ones from the end).
+        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count from the
+            end (negative), since an NNX layer of your own does not say how many stacked axes stand in front of them.
         **example_options: keywords of a Linen model's call, ``method`` among them.
 
     Returns:
@@ -73,7 +75,12 @@ def leaves_from_flax(
     from optax_muon.matrices._flax_linen import is_linen, read_linen
     from optax_muon.matrices._flax_nnx import is_nnx, read_nnx
 
+    _check_modules(modules or {})
     if is_nnx(model):
+        if example_options:
+            raise ValueError(
+                f"leaves_from_flax: an NNX model is not called, so {next(iter(example_options))!r} is unknown"
+            )
         reading = read_nnx(model, wrt, attention, modules or {})
     elif is_linen(model):
         if wrt is not None:
@@ -84,13 +91,22 @@ def leaves_from_flax(
         raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
     leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
     found = find(reading.shapes, rules, leaves, reading.problems)
-    specs = {path: leaf.spec for path, leaf in leaves.items()}
 
     def finish(path: str, x: Any, entry: Finding) -> Leaf:
-        spec = specs.get(path) if entry.leaf.spec is None else entry.leaf.spec
+        spec = reading.specs.get(path) if entry.leaf.spec is None else entry.leaf.spec
         return dataclasses.replace(entry.leaf, spec=spec, why=entry.reason, assumed=entry.assumed)
 
     return map_by_path(finish, reading.shapes, found)
+
+
+def _check_modules(modules: Modules) -> None:
+    for module, leaves in modules.items():
+        for name, leaf in leaves.items():
+            if any(axis >= 0 for axis in leaf.reduction + leaf.output):
+                raise ValueError(
+                    f"leaves_from_flax: modules: axes of {name!r} in {module.__name__} must be negative, counted from "
+                    f"the end, not {leaf.reduction} and {leaf.output}"
+                )
 
 
 def read_site(
@@ -113,10 +129,9 @@ def read_site(
         return error
 
 
-def noted(found: Finding, spec: Any, change: Callable[[Leaf], Leaf]) -> Leaf:
-    """Write a finding's reason and a spec into its leaf, after ``change``."""
-    leaf = change(found.leaf)
-    return dataclasses.replace(leaf, spec=spec or leaf.spec, why=found.reason, assumed=found.assumed)
+def noted(found: Finding, change: Callable[[Leaf], Leaf]) -> Leaf:
+    """Write a finding's reason into its leaf, after ``change``."""
+    return dataclasses.replace(change(found.leaf), why=found.reason, assumed=found.assumed)
 
 
 def abstract(tree: PyTree) -> PyTree:

@@ -72,12 +72,12 @@ def read_linen(
             site._replace(stacked=path in stacked and among_others, beside=names_beside(path, site.name, table))
             for site in sites.get(path, [])
         ]
-        leaf = _read(x.shape, here, stacks.get(path), attention, modules, specs[path])
+        leaf = _read(x.shape, here, stacks.get(path), attention, modules)
         if isinstance(leaf, Leaf):
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
-    return Reading(shapes, leaves, problems)
+    return Reading(shapes, leaves, problems, specs)
 
 
 def _record(sites: dict[str, list[Site]], call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -105,7 +105,7 @@ def _own(module: nn.Module) -> list[tuple[str, str, Any]]:
 
 
 def _read(
-    shape: tuple[int, ...], sites: Sequence[Site], stack: Axes | None, attention: Attention, modules: Modules, spec: Any
+    shape: tuple[int, ...], sites: Sequence[Site], stack: Axes | None, attention: Attention, modules: Modules
 ) -> Leaf | UnknownLeafError:
     """Ask the modules that hold a parameter, innermost first; scopes that are shared have several."""
     problem = UnknownLeafError("no module that was called holds it")
@@ -124,7 +124,7 @@ def _read(
             continue
         if guessed and found.leaf.output and len(fits) > 1:
             found = Finding(found.leaf, f"{found.reason}; several axes fit the stack, the leading taken", True)
-        return noted(found, spec, functools.partial(lifted, rank=len(shape), stack=axes))
+        return noted(found, functools.partial(lifted, rank=len(shape), stack=axes))
     return problem
 
 

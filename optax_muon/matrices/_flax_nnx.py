@@ -46,7 +46,7 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
     among_others = any(not axes for axes, _ in stacks.values())
     leaves, problems = {}, {}
     for path, variable in variables.items():
-        read = functools.partial(_read, attention=attention, modules=modules, spec=_spec(variable))
+        read = functools.partial(_read, attention=attention, modules=modules)
         found = []
         for use in uses[path]:
             axes, guessed = stacks.get(use.path, (None, False))
@@ -59,7 +59,8 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
-    return Reading(abstract(nnx.as_pure(state)), leaves, problems)
+    specs = {path: _spec(variable) for path, variable in variables.items()}
+    return Reading(abstract(nnx.as_pure(state)), leaves, problems, specs)
 
 
 def _uses(model: nnx.Module) -> dict[int, list[Use]]:
@@ -90,7 +91,7 @@ def _possible(shape: tuple[int, ...], use: Use, modules: Modules) -> Sequence[Ax
 
 def _read(
     use: Use, shape: tuple[int, ...], stack: Axes | None, guessed: bool, *,
-    stacked: bool, beside: frozenset[str], attention: Attention, modules: Modules, spec: Any,
+    stacked: bool, beside: frozenset[str], attention: Attention, modules: Modules,
 ) -> Leaf | UnknownLeafError:  # fmt: skip
     kind, kinds, axes = lookup(nnx_kinds(), use.module), nnx_kinds(), stack or ()
     inner = tuple(length for axis, length in enumerate(shape) if axis not in axes)
@@ -104,7 +105,7 @@ def _read(
         return found
     if guessed:
         found = Finding(found.leaf, f"{found.reason}; several axes fit the stack, the leading taken", True)
-    return noted(found, spec, lambda leaf: lifted(leaf, len(shape), axes))
+    return noted(found, lambda leaf: lifted(leaf, len(shape), axes))
 
 
 def _agreed(leaves: Sequence[Leaf | UnknownLeafError], uses: Sequence[Use]) -> Leaf | UnknownLeafError:

@@ -221,8 +221,13 @@ def test_unknown_parameters_raise_naming_path_and_module():
         nnx_leaves(raw)
     assert nnx_leaves(raw, rules=[("block/w", om.Leaf("hidden", 1, 0))])["block/w"] == H("hidden", 1, 0)
     assert nnx_leaves(raw, modules={Holder: {"w": om.Leaf("hidden", -1, -2)}})["block/w"] == H("hidden", 1, 0)
+    stacked = nnx_leaves(holder(layers=stack(lambda r: Holder(r, w=lambda _: nnx.Param(jnp.zeros((4, 8)))), 3)),
+                         modules={Holder: {"w": om.Leaf("hidden", -1, -2)}})  # fmt: skip
+    assert stacked["layers/w"] == H("hidden", 2, 1)
     with pytest.raises(ValueError, match=r"block/w: shape \(4, 8\) has no distinct axes"):
-        nnx_leaves(raw, modules={Holder: {"w": om.Leaf("hidden", 1, 2)}})
+        nnx_leaves(raw, modules={Holder: {"w": om.Leaf("hidden", -1, -3)}})
+    with pytest.raises(ValueError, match=r"axes of 'w' in Holder must be negative, counted from the end, not \(0,\)"):
+        nnx_leaves(raw, modules={Holder: {"w": om.Leaf("hidden", 0, 1)}})
     with pytest.raises(om.UnknownLeafError, match=r"qkv.*fuses 3 projections of 8 features into 16"):
         nnx_leaves(holder(qkv=linear(8, 16)))
     with pytest.raises(om.UnknownLeafError, match=r"Linear at 'query' keeps all heads in one output axis of 8"):
@@ -238,7 +243,7 @@ def test_linen_axes_of_own_modules_do_not_count_stacked_layers():
     model = nn.scan(Own, variable_axes={"params": 1}, split_rngs={"params": True}, length=4)()
     with pytest.raises(om.UnknownLeafError, match="w .4, 4, 4.: the model, Own is no known layer"):
         om.leaves_from_flax(model, jnp.zeros((1, 4)), None)
-    leaves = om.leaves_from_flax(model, jnp.zeros((1, 4)), None, modules={Own: {"w": om.Leaf("hidden", 1, 0)}})
+    leaves = om.leaves_from_flax(model, jnp.zeros((1, 4)), None, modules={Own: {"w": om.Leaf("hidden", -1, -2)}})
     assert leaves["w"] == H("hidden", 2, 0)
 
 
@@ -303,6 +308,13 @@ def test_specs_come_from_metadata():
     ruled = om.leaves_from_flax(Model(), jnp.zeros((1, 4)), rules=[("up/kernel", "head")])
     assert ruled["up"]["kernel"].spec == P(None, "model")
 
+    class Raw(nn.Module):
+        @nn.compact
+        def __call__(self):
+            return self.param("w", nn.with_partitioning(nn.initializers.ones, ("model", None)), (4, 4))
+
+    assert om.leaves_from_flax(Raw(), rules=[("w", om.Leaf("hidden", 0, 1))])["w"].spec == P("model", None)
+
 
 @pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
 def test_nnx_specs_come_from_metadata_or_arrays(kind):
@@ -336,5 +348,7 @@ def test_bad_options():
         om.Attention(head_width=0)
     with pytest.raises(ValueError, match="wrt filters an NNX model"):
         om.leaves_from_flax(Inner(), jnp.zeros((1, 4)), wrt=nnx.Param)
+    with pytest.raises(ValueError, match="so 'rule' is unknown"):
+        nnx_leaves(holder(up=linear(4, 8)), rule=[])
     with pytest.raises(ValueError, match="'heads' is no role"):
         om.leaves_from_flax(Inner(), jnp.zeros((1, 4)), rules=[("Dense_0/*", "heads")])
