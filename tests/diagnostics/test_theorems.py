@@ -1,5 +1,7 @@
 """Bounds of arXiv 2505.23737 along runs on its quadratic, in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,44 +25,51 @@ def problem(name):
     return basis @ np.diag(SPECTRA[name]) @ basis.T, rng.uniform(-5, 5, (6, 8))
 
 
-def run(name, make):
-    """Run an optimizer and record gap, gradient norm, curvature of Muon's step and distance at every iterate."""
-    q, target = problem(name)
-    with jax.enable_x64(True):
-        q, target = jnp.asarray(q), jnp.asarray(target)
-
-        def loss(params):
-            away = params["w"] - target
-            return jnp.sum(away * (q @ away)) / 2
-
-        tx = make(float(jnp.trace(q)))
-        params = {"w": jnp.zeros_like(target)}
-
-        def step(carry, _):
-            params, state = carry
-            grads = jax.grad(loss)(params)
-            o = SVDPolar().apply(grads["w"])
-            nuclear, curvature = jnp.sum(grads["w"] * o), jnp.sum(o * (q @ o))
-            seen = loss(params), nuclear, curvature, jnp.linalg.norm(params["w"] - target, 2)
-            updates, state = tx.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), seen
-
-        _, seen = jax.lax.scan(step, (params, tx.init(params)), length=STEPS + 1)
-        return [np.asarray(x) for x in seen]
-
-
 def algorithm_one(eta, beta=0.0):
     average = om.transforms.first_gradient_ema(beta)
     return optax.chain(average, om.transforms.apply_to_matrices(SVDPolar()), optax.scale_by_learning_rate(eta))
+
+
+MAKE = {
+    "constant": algorithm_one,
+    "momentum": functools.partial(algorithm_one, beta=0.9),
+    "adaptive": functools.partial(om.polargrad, orthogonalizer=SVDPolar(), momentum=0.0),
+}
+
+
+def run(name, kind, eta):
+    """Run an optimizer and record gap, gradient norm, curvature of Muon's step and distance at every iterate."""
+    with jax.enable_x64(True):
+        return [np.asarray(x) for x in descend(*problem(name), eta, kind=kind)]
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def descend(q, target, eta, kind):
+    tx, params = MAKE[kind](eta), {"w": jnp.zeros_like(target)}
+
+    def loss(params):
+        away = params["w"] - target
+        return jnp.sum(away * (q @ away)) / 2
+
+    def step(carry, _):
+        params, state = carry
+        grads = jax.grad(loss)(params)
+        o = SVDPolar().apply(grads["w"])
+        nuclear, curvature = jnp.sum(grads["w"] * o), jnp.sum(o * (q @ o))
+        seen = loss(params), nuclear, curvature, jnp.linalg.norm(params["w"] - target, 2)
+        updates, state = tx.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), seen
+
+    return jax.lax.scan(step, (params, tx.init(params)), length=STEPS + 1)[1]
 
 
 @pytest.mark.parametrize("name", SPECTRA)
 def test_constant_step_corollary_4_4_and_theorem_4_8(name):
     q, target = problem(name)
     trace, gap = np.trace(q), np.sum(target * (q @ target)) / 2
-    for beta in (0.0, 0.9):
+    for kind, beta in (("constant", 0.0), ("momentum", 0.9)):
         eta = np.sqrt((1 - beta) * gap / (STEPS * trace))
-        _, nuclear, curvature, _ = run(name, lambda _, eta=eta, beta=beta: algorithm_one(eta, beta))
+        _, nuclear, curvature, _ = run(name, kind, eta)
         mean = nuclear[:STEPS].mean()
         assert mean <= gap / (STEPS * eta) + trace * eta / 2 + 2 * beta * eta * trace / (1 - beta)
         assert np.all(curvature <= trace * (1 + 1e-9))  # J_t <= L_*
@@ -75,14 +84,14 @@ def test_theorem_4_11_and_corollary_c_1_bound_the_loss(name):
     q, target = problem(name)
     trace = np.trace(q)
     eta = 0.02 * np.linalg.norm(target, 2)
-    gap, _, curvature, distance = run(name, lambda _: algorithm_one(eta))
+    gap, _, curvature, distance = run(name, "constant", eta)
     d, t = distance.max(), np.arange(STEPS + 1)
     constant = (1 - eta / d) ** t * gap[0] + trace * d * eta / 2
     assert np.all(gap <= constant)
     weights = (1 - eta / d) ** np.arange(STEPS - 1, -1, -1) * eta / d
     assert gap[-1] <= (1 - eta / d) ** STEPS * gap[0] + eta * d * (weights @ curvature[:STEPS]) / 2
 
-    adaptive = run(name, lambda trace: om.polargrad(1 / trace, orthogonalizer=SVDPolar(), momentum=0.0))
+    adaptive = run(name, "adaptive", 1 / trace)
     gap, d = adaptive[0], np.maximum.accumulate(adaptive[3])
     assert np.all(gap <= 2 * trace * gap[0] * d**2 / (2 * trace * d**2 + t * gap[0]) * (1 + 1e-9))
     assert adaptive[3].max() == pytest.approx(adaptive[3][0])  # the distance never exceeds the first
@@ -97,7 +106,7 @@ def test_adaptive_step_is_polargrad():
         gaps.append(np.sum((w - target) * grad) / 2)
         u, s, vh = np.linalg.svd(grad, full_matrices=False)
         w = w - s.sum() / trace * (u @ vh)
-    polar = run("decaying", lambda trace: om.polargrad(1 / trace, orthogonalizer=SVDPolar(), momentum=0.0))
+    polar = run("decaying", "adaptive", 1 / trace)
     np.testing.assert_allclose(polar[0], gaps, rtol=1e-7)
 
 
