@@ -2,7 +2,8 @@
 
 MLP 784-128-64-10 on 60 digits, full batch; Muon is algorithm 2 (exact polar factor, no momentum) on all three
 matrices. H_t is the Hessian's block of W2 alone. At one point of Muon's run the 8192 x 8192 block is formed and
-decomposed, as a check of the matrix-free values. The paper found the best step of both methods to be 0.1.
+decomposed, as a check of the matrix-free values. The paper found the best step of both methods to be 0.1; here Muon's
+loss is zero in float32 after 25 such steps, so that its run is measured at 0.01.
 
     python examples/paper/mlp_curvature.py
 """
@@ -24,7 +25,7 @@ from paper.experiment import start
 
 import optax_muon as om
 
-RATES = (0.05, 0.1, 0.5)  # of the paper's grid, 0.001 to 1
+RATES = (0.01, 0.05, 0.1, 0.5)  # of the paper's grid, 0.001 to 1
 RULES = [("w1/*", "other"), ("w3/*", "other")]  # only W2 is measured
 
 
@@ -147,12 +148,12 @@ def main(argv: list[str] | None = None) -> None:
     experiment = start(__file__, __doc__, argv)
     digits = images.mnist(experiment.seed)
     count, sizes = (20, (784, 16, 8, 10)) if experiment.quick else (60, (784, 128, 64, 10))
-    steps, every, check_at = (4, 2, 2) if experiment.quick else (200, 5, 50)
+    steps, every, check_at = (4, 2, 2) if experiment.quick else (160, 4, 40)
     data = jnp.asarray(digits.train[:count]), jnp.asarray(digits.train_labels[:count])
     params = network.create(experiment.seed, sizes)
-    points = {"GD": -1, "Muon": check_at}  # the decomposition takes a minute
-    results = {name: run(name, params, data, 0.1, steps, every, points[name]) for name in methods()}
-    grid = {} if experiment.quick else {"final loss by rate": tune(params, data, steps)}
+    settings = {"GD": (0.1, -1), "Muon": (0.01, check_at)}  # the decomposition takes a minute: once only
+    results = {name: run(name, params, data, rate, steps, every, at) for name, (rate, at) in settings.items()}
+    grid = {} if experiment.quick else {"loss after 50 steps by rate": tune(params, data, 50)}
     experiment.save(draw(results), {name: numbers(result) for name, result in results.items()} | grid)
 
 
