@@ -68,7 +68,7 @@ def leaves_from_flax(
     Example:
         >>> import optax_muon as om
         >>> from flax import nnx
-        >>> model = nnx.Conv(3, 8, (5, 5), rngs=nnx.Rngs(0))
+        >>> model = nnx.eval_shape(lambda: nnx.Conv(3, 8, (5, 5), rngs=nnx.Rngs(0)))
         >>> om.leaves_from_flax(model)["kernel"].reduction
         (0, 1, 2)
     """

@@ -199,7 +199,7 @@ def test_linen_train_state_with_boxed_parameters():
             return nn.Dense(5, name="head")(nn.Dense(8, kernel_init=init, name="up")(x))
 
     x, probe = jnp.ones((1, D)), Probe()
-    params = Model().init(jax.random.key(0), x)["params"]
+    params = jax.jit(Model().init)(jax.random.key(0), x)["params"]
     leaves = om.leaves_from_flax(Model(), x)
     state = TrainState.create(apply_fn=Model().apply, params=params, tx=probed(leaves, probe))
     assert isinstance(params["up"]["kernel"], nn.Partitioned)
