@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELPERS = ("experiment", "network")
 SCRIPTS = sorted(p.stem for p in (ROOT / "examples/paper").glob("*.py") if p.stem not in HELPERS)
-CHEAP = ("associative_memory", "scalar_map")
+CHEAP = ("linear_model", "scalar_map")
 EACH = [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
 
 
