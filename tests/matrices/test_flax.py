@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +79,8 @@ def page_table():
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, row in ROWS.items():
         shapes = by_path(read(row, "nnx" if row.nnx else "linen", scanned=False)[0])
-        leaves = {path: leaf for path, leaf in row.leaves.items() if leaf.output} or row.leaves
+        leaves = {path: leaf for path, leaf in row.leaves.items() if not path.endswith("bias")}
+        name = re.sub(r"(\S*(=|->)\S*)", r"`\1`", name)
         alike: dict[Any, list[str]] = {}
         for path, leaf in leaves.items():
             alike.setdefault((leaf, shapes[path].shape), []).append(path)
