@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -138,7 +137,7 @@ def _run_deal(
     results = []
     for y, trail, part, first in zip(ys, trails, parts, firsts, strict=True):
         for hop, there in zip(reversed(route.hops[:-1]), trail[-2:0:-1], strict=True):
-            y, _ = shard_alike(jax.lax.with_sharding_constraint(y, hop), there)
+            y = _laid_like(jax.lax.with_sharding_constraint(y, hop), there)
         results.append(_cut_up(_laid(y, route.ends), learned, first, [x.shape[0] for x, _ in part]))
     return results, last
 
@@ -185,6 +184,14 @@ def _laid(x: Array, sharding: NamedSharding | None) -> Array:
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 
 
+def _laid_like(x: Array, other: Array) -> Array:
+    """Tie the sharding of ``x`` to that of another array, whose numbers do not matter: what is broken there is here.
+
+    Operands of a sum lie alike, and the compiler may not drop zero times a number that could be NaN.
+    """
+    return x + 0 * other
+
+
 def _beside(work: Work, index: int) -> PyTree:
     carries = work.carries[index] if work.carries else ()
     keys = None if work.keys is None else (work.keys[index],)
@@ -198,4 +205,4 @@ def _put_together(pieces: Sequence[_Result]) -> _Result:
 def _collect(work: Work, results: Sequence[tuple[Array, PyTree, Info]]) -> Done:
     stacks, carries, infos = zip(*results, strict=True)
     array = restore(stacks, work.leaf, work.array.shape)
-    return Done(shard_alike(array, work.array)[0], carries, infos)
+    return Done(_laid_like(array, work.array), carries, infos)
