@@ -4,8 +4,9 @@
     python examples/compare_registry.py muon soap --workloads digits
     python examples/compare_registry.py --quick --out /tmp/look
 
-Each optimizer's learning rate is tuned with seed 0 on five values, factors of two about its card's; then three seeds
-run at the best. Every finished run is one line of ``runs.jsonl`` in --out.
+Each optimizer's learning rate is tuned with seed 0 on five values, factors of two about its card's, and further while
+the best stands at an end, four times at most; then three seeds run at the best. Every finished run is one line of
+``runs.jsonl`` in --out.
 """
 
 import argparse
@@ -34,6 +35,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 POWERS = (-2, -1, 0, 1, 2)
+FURTHER = 4
 
 
 @dataclasses.dataclass
@@ -80,29 +82,38 @@ class Contest:
                 entry = self.runs.add(key, {**programs[0](rate, seed)._asdict(), **_state(programs[0])})
             return entry
 
-        rates = [recipe.peak * 2.0**power for power in self.powers]
-        tried = []
-        for rate in rates:
-            tried.append(run(rate, 0))
+        def tried(power: int) -> dict:
             self.progress.advance(task)
-        best = int(np.argmin([entry["loss"] if np.isfinite(entry["loss"]) else np.inf for entry in tried]))
-        chosen = [tried[best]]
-        for seed in range(1, seeds):
-            chosen.append(run(rates[best], seed))
-            self.progress.advance(task)
+            return run(recipe.peak * 2.0**power, 0)
+
+        grid = {power: tried(power) for power in self.powers}
+        for _ in range(FURTHER if len(grid) > 1 else 0):
+            best = min(grid, key=lambda power: _rank(grid[power]))
+            if min(grid) < best < max(grid):
+                break
+            power = best - 1 if best == min(grid) else best + 1
+            grid[power] = tried(power)
+        best = min(grid, key=lambda power: _rank(grid[power]))
+        chosen = [grid[best], *(run(recipe.peak * 2.0**best, seed) for seed in range(1, seeds))]
         self.progress.remove_task(task)
         losses = [entry["loss"] for entry in chosen]
         return {
-            "learning_rate": rates[best],
-            "edge": best in (0, len(rates) - 1),
-            "tried": [[entry["key"]["rate"], entry["loss"]] for entry in tried],
+            "learning_rate": recipe.peak * 2.0**best,
+            "edge": best in (min(grid), max(grid)),
+            "tried": [[entry["key"]["rate"], entry["loss"]] for _, entry in sorted(grid.items())],
             "losses": losses,
             "mean": float(np.mean(losses)),
             "deviation": float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0,
             "curve": np.mean([entry["curve"] for entry in chosen], axis=0).tolist(),
-            "cpu_ms_per_step": float(np.median([1e3 * entry["cpu_seconds"] / steps for entry in [*tried, *chosen]])),
+            "cpu_ms_per_step": float(
+                np.median([1e3 * entry["cpu_seconds"] / steps for entry in [*grid.values(), *chosen]])
+            ),
             "state": chosen[0]["state"],
         }
+
+
+def _rank(entry: dict) -> float:
+    return entry["loss"] if np.isfinite(entry["loss"]) else np.inf
 
 
 def _state(program: Program) -> dict:
@@ -132,7 +143,7 @@ def table(rows: dict[str, dict], steps: int) -> str:
         time = "-" if base is None else f"{row['cpu_ms_per_step'] / base['cpu_ms_per_step']:.1f}"
         rate = f"{row['learning_rate']:.3g}" + (" (edge)" if row["edge"] else "")
         loss = f"{row['mean']:.4f} ± {row['deviation']:.4f}"
-        lines.append(f"| {name} | {loss} | {share} | {rate} | {time} | {row['state']:.2f} |")
+        lines.append(f"| {name} | {loss} | {share} | {rate} | {len(row['tried'])} | {time} | {row['state']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
