@@ -2,10 +2,12 @@
 
 import doctest
 import importlib
+import inspect
 import pathlib
 import pkgutil
 import re
 import runpy
+import types
 
 import pytest
 
@@ -46,3 +48,23 @@ def test_the_readme_s_figures_are_those_of_the_records():
 def test_the_zoo_agrees_with_the_registry():
     make_zoo = runpy.run_path(str(ROOT / "docs" / "make_zoo.py"))
     assert (ROOT / "docs" / "zoo.md").read_text() == make_zoo["page"](), "run python docs/make_zoo.py"
+
+
+def public_names():
+    """Every name that a user may write, with the object behind it."""
+    modules = {name: getattr(om, name) for name in om.__all__ if isinstance(getattr(om, name), types.ModuleType)}
+    yield from ((name, getattr(om, name)) for name in om.__all__ if name not in modules)
+    for module in modules.values():
+        for name, thing in vars(module).items():
+            if not name.startswith("_") and (inspect.isclass(thing) or inspect.isfunction(thing)):
+                yield f"{module.__name__.removeprefix('optax_muon.')}.{name}", thing
+
+
+def test_every_public_name_stands_on_the_api_page():
+    page = (ROOT / "docs" / "api.md").read_text()
+    written = set(re.findall(r"auto(?:function|class|exception|data):: (?:optax_muon\.)?(\w+)", page))
+    whole = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", page)]
+    covered = [thing for module in whole for name, thing in vars(module).items() if not name.startswith("_")]
+    for name, thing in public_names():
+        assert thing.__doc__ or name == "registry", f"{name} has no docstring"
+        assert name in written or any(thing is other for other in covered), f"{name} is not in docs/api.md"

@@ -61,7 +61,7 @@ def test_huge_gradients():
 
 def test_spectral_preconditioning_in_bfloat16():
     x = {"k": jnp.asarray(X, jnp.bfloat16)}
-    with pytest.raises(NotImplementedError, match="bfloat16"):
+    with pytest.raises((NotImplementedError, TypeError), match="bfloat16"):  # by version of JAX
         step(optax.contrib.muon(1.0, preconditioning="spectral"), x)
     ours = step(om.muon(1.0, orthogonalizer=om.linalg.SVDPolar(), leaves=HIDDEN), x)
     np.testing.assert_allclose(np.linalg.svd(ours.astype(np.float32))[1], 1, atol=0.02)
