@@ -27,12 +27,12 @@ def nuclear_rank(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap | No
         >>> [round(float(om.diagnostics.nuclear_rank(x)), 3) for x in (jnp.eye(4), jnp.ones((4, 4)))]
         [4.0, 1.0]
     """
-    x = _scaled(x, "nuclear_rank")
+    scaled = _scaled(x, "nuclear_rank")
     if orthogonalizer is None:
-        nuclear = jnp.sum(_singular_values(x), axis=-1)
+        nuclear = jnp.sum(_singular_values(scaled), axis=-1)
     else:
-        nuclear = jnp.sum(x * orthogonalizer.apply(x), axis=(-2, -1))
-    return _ratio(jnp.square(nuclear), jnp.sum(jnp.square(x), axis=(-2, -1)))
+        nuclear = jnp.sum(scaled * orthogonalizer.apply(x), axis=(-2, -1))
+    return _ratio(jnp.square(nuclear), jnp.sum(jnp.square(scaled), axis=(-2, -1)))
 
 
 def stable_rank(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
@@ -115,8 +115,9 @@ def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float
 
     Cost: no HVP; two decompositions and one orthogonalisation.
     """
+    # The map sees the matrix itself: a smooth one depends on its scale.
+    y = orthogonalizer.apply(x).astype(accumulator_dtype(x.dtype))
     x = _scaled(x, "lmo_gap")
-    y = orthogonalizer.apply(x)
     bound = jnp.sum(_singular_values(x), axis=-1) * jnp.max(_singular_values(y), axis=-1, initial=0)
     seen = jnp.sum(x * y, axis=(-2, -1))
     return jnp.where(bound == 0, 0, 1 - seen / jnp.where(bound == 0, 1, bound))
