@@ -1,8 +1,11 @@
 """The picture of a report; the only file that knows matplotlib."""
 
+import math
 import pathlib
 
 from optax_muon.diagnostics._report import Report
+
+TICKS = (-100, -30, -10, -3, -1, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def draw(report: Report, path: str | pathlib.Path) -> None:
@@ -10,7 +13,7 @@ def draw(report: Report, path: str | pathlib.Path) -> None:
     from matplotlib.figure import Figure
 
     rows = report.rows
-    figure = Figure(figsize=(8, 1.4 + 0.22 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1.8 + 0.25 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = range(len(rows))
     left = [row.step_curvature / row.top_curvature if row.top_curvature else 0.0 for row in rows]
@@ -23,9 +26,15 @@ def draw(report: Report, path: str | pathlib.Path) -> None:
         axes.scatter(*zip(*ranks, strict=True), label="stable rank of inputs", marker="x", color="black", zorder=2)
     axes.set_yticks(places, [row.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xscale("symlog", linthresh=1)
+    seen = [x for x in (0.0, 1.0, *left, *right, *(rank for rank, _ in ranks)) if math.isfinite(x)]
+    low, high = min(seen), max(seen)
+    axes.set_xlim(1.2 * low, 1.2 * high)
+    axes.set_xticks([x for x in TICKS if 1.2 * low <= x <= 1.2 * high], labels=None)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set(xlabel="red left of blue: Muon's step is predicted to gain more", title=report.summary)
     axes.title.set_fontsize(9)
     axes.grid(alpha=0.3, axis="x")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=130)

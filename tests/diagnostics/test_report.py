@@ -1,5 +1,7 @@
 """The report: its rows, table and picture."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 
@@ -40,4 +42,7 @@ def test_it_prints_and_draws(made, tmp_path):
     assert made.summary in " ".join(text.split())
     made.plot(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 5000
-    assert "nothing can be said" in om.diagnostics.Report(made.rows[1:2]).summary
+    broken = dataclasses.replace(made.rows[1], top_curvature=float("nan"))
+    nothing = om.diagnostics.Report((broken,))
+    assert "nothing can be said" in nothing.summary
+    nothing.plot(tmp_path / "nothing.png")
