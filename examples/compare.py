@@ -2,7 +2,7 @@
 
     python examples/compare.py                       # muon:240 against adamw:400
     python examples/compare.py muon adamw --steps 300 --seeds 5
-    python examples/compare.py --quick --out /tmp/look
+    python examples/compare.py --quick --out runs/look
 
 Every finished run is one line of ``runs.jsonl`` in --out, so a stopped comparison goes on where it was.
 """

@@ -2,7 +2,7 @@
 
     python examples/compare_registry.py                      # hours; stop it when you like, it goes on where it was
     python examples/compare_registry.py muon soap --workloads digits
-    python examples/compare_registry.py --quick --out /tmp/look
+    python examples/compare_registry.py --quick --out runs/look
 
 Each optimizer's learning rate is tuned with seed 0 on five values, factors of two about its card's, and further while
 the best stands at an end, four times at most; then three seeds run at the best. Every finished run is one line of
