@@ -1,6 +1,7 @@
 """An operation over a stack of matrices: looped or batched, and one stack after another."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -84,10 +85,20 @@ def pieces(x: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 def _piece(x: Array, known: Array, start: Array, size: int) -> Array:
+    return lax.cond(known, *_branches(size), x, start)
+
+
+@functools.cache
+def _branches(size: int) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """The same functions for every piece of one size: JAX then traces them once."""
+
     def there(x: Array, i: Array) -> Array:
         return lax.dynamic_slice_in_dim(x, i, size)
 
-    return lax.cond(known, there, lambda x, i: jnp.zeros_like(x[:size]), x, start)
+    def elsewhere(x: Array, _: Array) -> Array:
+        return jnp.zeros_like(x[:size])
+
+    return there, elsewhere
 
 
 def _true(x: Array) -> Array:

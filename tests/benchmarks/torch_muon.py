@@ -20,7 +20,10 @@ SETTINGS = {
     "muon, best(JORDAN_2024)": om.linalg.best(TABLES.JORDAN_2024),
     "muon, best(CUBIC_2026)": om.linalg.best(TABLES.CUBIC_2026),
     "muon, best(TURBO_MUON_2025)": om.linalg.best(TABLES.TURBO_MUON_2025),
-    "muon, best(AOL_2025)": om.linalg.best(TABLES.AOL_2025),
+    "muon, best(CUBIC_2026), Schatten-4": om.linalg.best(TABLES.CUBIC_2026, normalize=om.linalg.Schatten4()),
+    "muon, best(CUBIC_2026.first(4)), Schatten-4": om.linalg.best(
+        TABLES.CUBIC_2026.first(4), normalize=om.linalg.Schatten4()
+    ),
 }
 
 
