@@ -30,6 +30,6 @@ def pytest_runtest_teardown():
 
     Each program holds a few, Linux allows 65,530 by default, and XLA's compiler dies beyond.
     """
-    if next(finished) % 25 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 30_000:
+    if next(finished) % 25 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 45_000:
         jax.clear_caches()
         gc.collect()

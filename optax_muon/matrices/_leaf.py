@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
@@ -142,8 +142,3 @@ def restore(stacks: Sequence[Array], leaf: Leaf, shape: Sequence[int]) -> Array:
     order = [axis % ndim for axis in leaf.batch(ndim) + leaf.reduction + leaf.output]
     inverse = sorted(range(ndim), key=order.__getitem__)
     return jnp.transpose(stack.reshape([shape[axis] for axis in order]), inverse)
-
-
-def map_matrices(f: Callable[[Array], Array], x: Array, leaf: Leaf) -> Array:
-    """Apply ``f`` to each stack (count, reduction, output) of a parameter, shapes kept."""
-    return restore([f(stack) for stack in as_matrices(x, leaf)], leaf, x.shape)

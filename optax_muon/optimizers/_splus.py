@@ -1,5 +1,6 @@
 """SPlus."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,11 +11,24 @@ from optax_muon import transforms
 from optax_muon._registry import card
 from optax_muon.linalg._eigenbasis import EigenBasis
 from optax_muon.matrices._labels import Leaves, findings
-from optax_muon.matrices._leaf import map_matrices
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._reductions import factors_over
+from optax_muon.shapes import ShapeScale
 
 MATRICES = ("hidden", "embedding", "head", "router")
+
+
+@dataclasses.dataclass(frozen=True)
+class _BySides(ShapeScale):
+    """``2 / (reduction + output)``, and ``other`` for matrices that are not rotated for their size."""
+
+    max_side: int
+    other: float
+
+    def factor(self, reduction: int, output: int) -> float:
+        """Give the factor."""
+        return 2 / (reduction + output) if max(reduction, output) < self.max_side else self.other
 
 
 @card(
@@ -80,15 +94,12 @@ def splus(
     def group(params: PyTree) -> PyTree[str]:
         return map_by_path(lambda path, x, found: found.leaf.role, params, findings(params, leaves))
 
-    def factor(x: Array, common: bool) -> Array:
-        fits = common and max(x.shape[-2:]) < max_side
-        return x * jnp.asarray(2 / (x.shape[-2] + x.shape[-1]) if fits else other_scale, x.dtype)
-
     def shaped(path: str, x: Array, found: Any) -> Array:
-        leaf = found.leaf
-        if leaf.role not in MATRICES:
+        role = found.leaf.role
+        if role not in MATRICES or role == "embedding":
             return x * jnp.asarray(other_scale, x.dtype)
-        return map_matrices(lambda stack: factor(stack, leaf.role != "embedding"), x, leaf)
+        scale = _BySides(max_side, other_scale)
+        return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
 
     def scale_fn(updates, state, params=None):
         del params

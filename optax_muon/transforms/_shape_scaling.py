@@ -5,8 +5,8 @@ import optax
 from jaxtyping import Array
 
 from optax_muon.matrices._labels import Leaves, findings
-from optax_muon.matrices._leaf import Leaf, map_matrices, matrix_shapes
 from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._reductions import factors_over
 from optax_muon.shapes import ShapeScale
 
 
@@ -21,11 +21,7 @@ def scale_by_shape(scale: ShapeScale, *, leaves: Leaves | None = None) -> optax.
     """
 
     def scaled(path: str, x: Array, found) -> Array:
-        leaf: Leaf = found.leaf
-        factors = {scale.factor(reduction, output) for _, reduction, output in matrix_shapes(x.shape, leaf)}
-        if len(factors) == 1:
-            return x * jnp.asarray(factors.pop(), x.dtype)
-        return map_matrices(lambda stack: stack * jnp.asarray(scale.factor(*stack.shape[1:]), x.dtype), x, leaf)
+        return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args

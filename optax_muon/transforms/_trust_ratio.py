@@ -69,6 +69,7 @@ def scale_by_matrix_trust_ratio(
             first = jnp.where(
                 measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
             )
+            c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both to lie alike
             c = jnp.where(c > 0, c, first)
         ratio = jnp.clip(weight / (c * step + epsilon), minimum, maximum)
         return (d * ratio).astype(d.dtype), c

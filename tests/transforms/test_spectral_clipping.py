@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import optax_muon as om
 from optax_muon import linalg
-from optax_muon.matrices._leaf import map_matrices
+from optax_muon.matrices._leaf import as_matrices, restore
 from optax_muon.transforms import clip_by_spectral_norm
 from tests.contracts.problem import MATRICES, nested, tree
 
@@ -45,7 +45,7 @@ def clipped(x, leaf, past, rule):
             out.append((u * np.minimum(s, tau)) @ vh)
         return jnp.asarray(np.stack(out), jnp.float32)
 
-    return map_matrices(stack, x, leaf)
+    return restore([stack(matrices) for matrices in as_matrices(x, leaf)], leaf, x.shape)
 
 
 @pytest.mark.parametrize("kind", THRESHOLDS)
