@@ -9,13 +9,9 @@ Every finished run is one line of ``runs.jsonl`` in --out, so a stopped comparis
 
 import argparse
 import dataclasses
-import datetime
-import importlib.metadata
 import itertools
 import json
 import pathlib
-import platform
-import subprocess
 import sys
 import time
 from typing import Any
@@ -28,6 +24,7 @@ import numpy as np
 from gpt import data
 from gpt_nnx import training
 from gpt_nnx.model import GPTConfig
+from provenance import provenance
 from rich.console import Console
 from rich.progress import Progress
 
@@ -183,21 +180,6 @@ def plot(rows: dict[str, dict], path: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def provenance(args: argparse.Namespace, config: GPTConfig) -> dict:
-    """Date, versions, settings and commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or "unknown",
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {len(jax.devices())} {jax.devices()[0].platform} device",
-        "versions": {p: importlib.metadata.version(p) for p in ("jax", "jaxlib", "optax", "flax", "optax-muon")},
-        "model": dataclasses.asdict(config),
-        "batch": args.batch,
-        "search": args.search,
-    }
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("optimizers", nargs="*", default=["muon:240", "adamw:400"], metavar="NAME[:STEPS]")
@@ -231,7 +213,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, steps in args.horizons.items():
         recipe, tried = tune(bench, name, steps, args.search)
         rows[name] = summary(recipe, tried, [bench.run(recipe, seed, curve=True) for seed in range(args.seeds)])
-    record = {**provenance(args, config), "grid": {k: AXES[k] for k in AXES}, "results": rows}
+    settings = {"model": dataclasses.asdict(config), "batch": args.batch, "search": args.search}
+    record = {**provenance(), **settings, "grid": {k: AXES[k] for k in AXES}, "results": rows}
     (args.out / "record.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.out / "table.md").write_text(table(rows))
     plot(rows, args.out / "curves.png")

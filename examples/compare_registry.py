@@ -11,12 +11,8 @@ the best stands at an end, four times at most; then three seeds run at the best.
 
 import argparse
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import pathlib
-import platform
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -24,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import matplotlib as mpl
 import numpy as np
 from gpt.recipe import Recipe
+from provenance import provenance
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sweep.program import POINTS, Program
@@ -165,17 +162,6 @@ def plot(results: dict[str, dict[str, dict]], path: pathlib.Path) -> None:
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def provenance() -> dict:
-    """Date, versions and commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or "unknown",
-        "python": platform.python_version(),
-        "versions": {p: importlib.metadata.version(p) for p in ("jax", "jaxlib", "optax", "flax", "optax-muon")},
-    }
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -2,17 +2,14 @@
 
 import argparse
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import pathlib
-import platform
-import subprocess
 import time
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from provenance import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +39,13 @@ class Experiment:
         print(f"{self.name}: {record['seconds']} s, {record['cpu seconds']} s of CPU -> {self.out}")
 
     def _provenance(self) -> dict[str, Any]:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
         return {
             "experiment": self.name,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "commit": commit.strip() or "unknown",
+            **provenance(),
             "quick": self.quick,
             "seed": self.seed,
             "seconds": round(time.perf_counter() - self.began, 1),
             "cpu seconds": round(time.process_time(), 1),  # imports included; the others' share does not count
-            "machine": f"{platform.machine()}, CPU",
-            "versions": {name: importlib.metadata.version(name) for name in ("jax", "optax", "flax", "optax-muon")},
         }
 
 
