@@ -90,6 +90,18 @@ def accumulator_dtype(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32) if jnp.dtype(dtype).itemsize == 1 else jnp.promote_types(dtype, jnp.float32)
 
 
+def squarable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+    """Scale down matrices whose Gram matrix would overflow; the others stay as they are, bit for bit.
+
+    Room is left for sums over the sides: the largest entry is brought to the three-eighths power of the largest number.
+    """
+    if x.size == 0:
+        return x
+    bound = float(jnp.finfo(x.dtype).max) ** 0.375
+    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+    return x * jnp.where(largest > bound, bound / largest, 1).astype(x.dtype)
+
+
 def require_inexact(x: Array, what: str) -> None:
     """Refuse anything but a stack of floating-point or complex matrices."""
     if x.ndim < 2:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 
 SIDES = ("left", "right")
 KEEP, DECOMPOSE, ITERATE = 0, 1, 2
@@ -191,7 +191,7 @@ class EigenBasis(Basis):
 
     def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
         """Average the Gram matrices, and turn the bases where it is time."""
-        new, wide = {}, x.astype(accumulator_dtype(x.dtype))
+        new, wide = {}, squarable(x.astype(accumulator_dtype(x.dtype)))
         for side in SIDES:
             if side in memory:
                 factor = self.decay * memory[f"{side}_factor"] + (1 - self.decay) * gram(wide, side)

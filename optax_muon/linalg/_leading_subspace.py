@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._eigenbasis import gram
 from optax_muon.linalg._map import Info, SpectralMap
 from optax_muon.linalg._newton_schulz import NewtonSchulz
@@ -66,7 +66,7 @@ class LeadingSubspace(GradientOp):
         if 0 in x.shape:
             return x, carry, Info()
         wide = accumulator_dtype(x.dtype)
-        g = per_matrix["gradient"].astype(wide)
+        g = squarable(per_matrix["gradient"].astype(wide))
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)
         beta, t = self.second_moment, jnp.asarray(self.count, wide) + 1
         second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))

@@ -52,11 +52,13 @@ class MatrixOp(abc.ABC):
         commutes_with_transpose: as for `SpectralMap`.
         commutes_with_padding: as for `SpectralMap`.
         needs_key: whether ``apply`` takes one random key per matrix, shape ``(*batch,)``.
+        real_only: whether complex matrices are refused.
     """
 
     commutes_with_transpose: ClassVar[bool] = False
     commutes_with_padding: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
+    real_only: ClassVar[bool] = False
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:

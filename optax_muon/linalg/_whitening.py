@@ -2,12 +2,12 @@
 
 import abc
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
 from optax_muon.linalg._map import Info, MatrixOp
 
@@ -16,6 +16,8 @@ Op = TypeVar("Op", bound="GradientOp")
 
 class GradientOp(MatrixOp):
     """A `MatrixOp` whose ``apply`` takes ``gradient``, the raw gradient's matrices, and which knows the time."""
+
+    real_only: ClassVar[bool] = True
 
     @abc.abstractmethod
     def at(self: Op, count: Array) -> Op:
@@ -151,7 +153,7 @@ class OneSidedWhitening(GradientOp):
             return x, carry, Info()
         g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
-        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(g, side)
+        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
         cutoff = values.shape[-1] * jnp.finfo(values.dtype).eps if self.epsilon is None else self.epsilon

@@ -17,7 +17,7 @@ from optax_muon.matrices._placement import Placement
     confidence="EXACT",
     state="1",
     chain="ema -> lmo of the spectral norm with the dual norm as radius -> decoupled decay -> learning rate",
-    deviations="the polar-first order (orthogonalise, then average) is not built",
+    deviations="the polar-first order is a chain of the same two parts",
 )
 def polargrad(
     learning_rate: optax.ScalarOrSchedule,
@@ -52,7 +52,9 @@ def polargrad(
 
     State: 1 float per parameter.
 
-    Differs from the authors' code: no polar-first order; their default oracle is QDWH, ours Newton-Schulz.
+    Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz; their polar-first order
+    (orthogonalise, then average) is ``optax.chain(transforms.scale_by_lmo(norm, norms.DualPower(power)),
+    optax.ema(momentum, debias=False))`` before decay and rate.
 
     References:
         arXiv 2505.21799; the power alpha: arXiv 2605.18106.

@@ -93,12 +93,13 @@ def _start(x: Array, leaf: Leaf) -> dict[str, Array]:
 
 
 def _next(loop: dict[str, Array], g: Array, m: Array, form: Form, version: Version) -> dict[str, Array]:
-    alpha, square = loop["rho"], jnp.square(g)
-    largest, total = jnp.maximum(loop["largest"], square), loop["total"] + square
-    rho = ((1 + largest) / (1 + total)) ** (0.5 if form == "A" else 2 / 3)
+    # Sums of squares are kept as their roots, which a gradient of 1e30 does not overflow.
+    alpha = loop["rho"]
+    largest, total = jnp.maximum(loop["largest"], g), jnp.hypot(loop["total"], g)
+    rho = (jnp.hypot(1, largest) / jnp.hypot(1, total)) ** (1 if form == "A" else 4 / 3)
     power = -0.5 if form == "I" else 2 if version == 1 else 1
-    weighted = loop["weighted"] + alpha**power * jnp.square(m)
-    root = jnp.sqrt(1 + weighted)
+    weighted = jnp.hypot(loop["weighted"], alpha ** (power / 2) * m)
+    root = jnp.hypot(1, weighted)
     gamma = jnp.minimum(alpha**2, alpha / root) if form == "A" else jnp.minimum(jnp.sqrt(alpha), 1 / root)
     rho = jnp.minimum(alpha, rho) if version == 1 else rho
     return {"largest": largest, "total": total, "weighted": weighted, "gamma": gamma, "rho": rho}

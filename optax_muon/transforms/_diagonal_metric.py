@@ -74,7 +74,7 @@ def in_diagonal_metric(
 
         def average(v, g):
             wide = g.astype(_wide(g))
-            return (decay * v + (1 - decay) * wide * wide).astype(v.dtype)
+            return (decay * v + (1 - decay) * wide * jnp.conj(wide)).astype(v.dtype)
 
         second = jax.tree.map(average, state.second, seen)
         scales = jax.tree.map(lambda v: scale(v, count), second)

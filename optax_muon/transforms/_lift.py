@@ -55,6 +55,12 @@ class Lift:
         if isinstance(self.op, SpectralMap):
             return optax.EmptyState()
         op, arrays = self.op, by_path(params)
+        for path in table:
+            if op.real_only and jnp.issubdtype(arrays[path].dtype, jnp.complexfloating):
+                raise TypeError(
+                    f"{path}: {type(op).__name__} takes real matrices, not {arrays[path].dtype}; give it real and "
+                    "imaginary parts, or another optimizer by a rule"
+                )
         carries = {
             path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
             for path, leaf in table.items()

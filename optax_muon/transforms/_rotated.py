@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +123,7 @@ def _map_fields(f: Callable[[PyTree], PyTree], state: PyTree, fields: Mapping[ty
 
 @dataclasses.dataclass(frozen=True)
 class _Into(MatrixOp):
+    real_only: ClassVar[bool] = True
     basis: Basis
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:

@@ -95,3 +95,14 @@ def test_a_stack_is_its_matrices_and_nan_stays_in_its_own(op):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4), carry, kept)
     empty = jnp.zeros((0, 4))
     assert op.at(0).apply(empty, op.init((0, 4), x.dtype), gradient=empty)[0].shape == (0, 4)
+
+
+def test_a_gradient_whose_square_is_none_in_float32_teaches_the_same_bases():
+    g = jnp.asarray(np.random.default_rng(3).normal(size=(5, 4)), jnp.float32)
+    basis = om.linalg.EigenBasis()
+
+    def learned(x):
+        memory = basis.update(x, basis.init(x.shape, x.dtype), basis.how(jnp.int32(0)))
+        return jnp.abs(memory["left"].T @ g @ memory["right"])  # signs of eigenvectors are arbitrary
+
+    np.testing.assert_allclose(learned(1e30 * g), learned(g), atol=1e-4)

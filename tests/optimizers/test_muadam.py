@@ -73,3 +73,10 @@ def test_state_size_and_options():
             om.muadam(0.1, **options)
     with pytest.raises(ValueError, match="decay"):
         om.muadam(0.1, second_moment=1.0)
+
+
+def test_a_phase_of_complex_gradients_turns_the_updates():
+    real = gradients()
+    turned = run(om.muadam(0.1, orthogonalizer=POLAR, leaves=LEAVES), (real * 1j).astype(jnp.complex64))
+    for a, b in zip(turned, run(om.muadam(0.1, orthogonalizer=POLAR, leaves=LEAVES), real), strict=True):
+        np.testing.assert_allclose(a, 1j * b, atol=1e-5)

@@ -74,3 +74,10 @@ def test_integer_updates_are_refused():
     grads = {"a": {"kernel": jnp.ones((4, 4), jnp.int32)}}
     with pytest.raises(TypeError, match="int32"):
         tx.update(grads, tx.init(grads))
+
+
+@pytest.mark.parametrize("make", [om.soap, om.splus, om.asgo, om.kl_shampoo, om.cosmos])
+def test_rules_for_real_matrices_refuse_complex_ones_by_path(make):
+    params = {"up": {"kernel": jnp.ones((4, 3), jnp.complex64)}}
+    with pytest.raises(TypeError, match=r"up/kernel: .* takes real matrices, not complex64"):
+        make(0.1).init(params)
