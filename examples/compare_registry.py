@@ -158,9 +158,13 @@ def plot(results: dict[str, dict[str, dict]], path: pathlib.Path) -> None:
         axes.errorbar(means, range(len(order)), xerr=[rows[name]["deviation"] for name in order], fmt="o", ms=4)
         if "adamw" in rows:
             axes.axvline(rows["adamw"]["mean"], color="grey", lw=0.8, ls="--", label="AdamW")
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper right")
         middle = float(np.median(means))
-        axes.set_xlim(min(means) - 0.05 * middle, min(max(means), 2 * middle) + 0.05 * middle)
+        right = min(max(means), 2 * middle) + 0.05 * middle
+        axes.set_xlim(min(means) - 0.05 * middle, right)
+        for i, mean in enumerate(means):
+            if mean > right:
+                axes.annotate(f"{mean:.2f} →", (right, i), (-4, 0), textcoords="offset points", ha="right", va="center")
         axes.set_yticks(range(len(order)), order, fontsize=7)
         axes.set(title=workload, xlabel="validation loss, nats; mean and deviation of the seeds", ylim=(-1, len(order)))
         axes.grid(alpha=0.3)

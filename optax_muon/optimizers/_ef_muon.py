@@ -19,6 +19,7 @@ from optax_muon.matrices._placement import Placement
     state="2",
     chain="ema -> learning rate -> error_feedback(orthogonalize, fitted) -> sign",
     deviations="one block per matrix; the multi-layer EF-MuonMax of the paper's networks is not this",
+    learning_rate=0.3,
 )
 def ef_muon(
     learning_rate: optax.ScalarOrSchedule,

@@ -19,6 +19,7 @@ from optax_muon.matrices._placement import Placement
     chain="ema -> orthogonalize where a gate opens -> scale_by_shape -> decoupled decay -> learning rate",
     deviations="the gate is read in two ways by secondary sources; no default threshold was found, so none is given",
     defaults={"gate": SpectralGap(1e-4)},
+    learning_rate=1.0,
 )
 def mimuon(
     learning_rate: optax.ScalarOrSchedule,

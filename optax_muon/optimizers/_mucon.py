@@ -19,6 +19,7 @@ from optax_muon.optimizers._muon import muon
     state="1",
     chain="muon with SpectralClip for the orthogonalizer",
     deviations="the rule is from secondary listings; momentum, scale and decay are Muon's, our reading",
+    learning_rate=1.0,
 )
 def mucon(
     learning_rate: optax.ScalarOrSchedule,

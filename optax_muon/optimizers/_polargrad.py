@@ -18,6 +18,7 @@ from optax_muon.matrices._placement import Placement
     state="1",
     chain="ema -> lmo of the spectral norm with the dual norm as radius -> decoupled decay -> learning rate",
     deviations="the polar-first order is a chain of the same two parts",
+    learning_rate=0.3,
 )
 def polargrad(
     learning_rate: optax.ScalarOrSchedule,
