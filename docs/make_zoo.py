@@ -32,7 +32,7 @@ def overview(measured: dict[str, dict[str, dict]]) -> str:
     """Draw one row per optimizer."""
     names = "".join(f" {workload} |" for workload in measured)
     lines = [f"| optimizer | confidence | state |{names}", "|---|---|---|" + "---|" * len(measured)]
-    for name in [*(["adamw"] if measured else []), *om.registry]:
+    for name in [*(["adamw"] if measured else []), *sorted(om.registry)]:
         card = om.registry.get(name)
         about = f"{card.confidence} | {card.state}" if card else " | 2"
         losses = "".join(f" {_loss(rows.get(name))} |" for rows in measured.values())
@@ -65,7 +65,7 @@ def page() -> str:
             "optimizer's\nlearning rate tuned on a grid of the same size, means of three seeds: see "
             "[the comparison](comparison.md).\n\n"
         )
-    return text + overview(measured) + "\n## Cards\n\n" + "\n".join(section(card) for card in om.registry.values())
+    return text + overview(measured) + "\n## Cards\n\n" + "\n".join(section(om.registry[name]) for name in sorted(om.registry))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def table(rows: dict[str, dict], steps: int) -> str:
 def plot(results: dict[str, dict[str, dict]], path: pathlib.Path) -> None:
     """Draw every optimizer's loss on every workload, the best at the top, AdamW as a line."""
     count = max(map(len, results.values()))
-    figure, grid = plt.subplots(1, len(results), figsize=(6 * len(results), 1.2 + 0.2 * count), layout="constrained")
+    figure, grid = plt.subplots(1, len(results), figsize=(4.4 * len(results), 1.2 + 0.2 * count), layout="constrained")
     for axes, (workload, rows) in zip(np.atleast_1d(grid), results.items(), strict=True):
         order = sorted(rows, key=lambda name: -rows[name]["mean"])
         means = [rows[name]["mean"] for name in order]
@@ -165,8 +165,8 @@ def plot(results: dict[str, dict[str, dict]], path: pathlib.Path) -> None:
         for i, mean in enumerate(means):
             if mean > right:
                 axes.annotate(f"{mean:.2f} →", (right, i), (-4, 0), textcoords="offset points", ha="right", va="center")
-        axes.set_yticks(range(len(order)), order, fontsize=7)
-        axes.set(title=workload, xlabel="validation loss, nats; mean and deviation of the seeds", ylim=(-1, len(order)))
+        axes.set_yticks(range(len(order)), order, fontsize=8)
+        axes.set(title=workload, xlabel="validation loss, nats", ylim=(-1, len(order)))
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
     plt.close(figure)
