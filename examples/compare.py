@@ -27,6 +27,7 @@ from gpt_nnx.model import GPTConfig
 from provenance import provenance
 from rich.console import Console
 from rich.progress import Progress
+from sweep.runs import Runs
 
 import optax_muon as om
 
@@ -56,28 +57,21 @@ class Bench:
     corpus: data.Corpus
     config: GPTConfig
     batch: int
-    file: pathlib.Path
+    runs: Runs
     console: Console
-
-    def __post_init__(self):
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
-        self.done = {json.dumps(entry["key"], sort_keys=True): entry for entry in map(json.loads, lines)}
 
     def run(self, recipe: training.Recipe, seed: int, curve: bool = False) -> dict:
         """Train once, or recall it; ``curve`` also validates twenty times on the way."""
         key = {**recipe.settings(), "seed": seed, "curve": curve, "batch": self.batch}
         key |= dataclasses.asdict(self.config)
-        name = json.dumps(key, sort_keys=True)
-        if name not in self.done:
-            entry = {"key": key, **self._train(recipe, seed, curve)}
-            with self.file.open("a") as out:
-                out.write(json.dumps(entry) + "\n")
-            self.done[name] = entry
+        entry = self.runs.recall(key)
+        if entry is None:
+            entry = self.runs.add(key, self._train(recipe, seed, curve))
             shown = {k: key[k] for k in ("optimizer", *AXES, "steps", "seed")}
             self.console.print(
                 " ".join(f"{k}={v}" for k, v in shown.items()), f"-> {entry['loss']:.4f}", highlight=False
             )
-        return self.done[name]
+        return entry
 
     def _train(self, recipe: training.Recipe, seed: int, curve: bool) -> dict:
         model, optimizer = training.create(self.config, recipe, seed)
@@ -208,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, values in AXES.items():
             AXES[name] = {optimizer: value[: 1 + (name == "learning_rate")] for optimizer, value in values.items()}
     console = Console(stderr=True)
-    bench = Bench(corpus, config, args.batch, args.out / "runs.jsonl", console)
+    bench = Bench(corpus, config, args.batch, Runs(args.out / "runs.jsonl"), console)
     rows = {}
     for name, steps in args.horizons.items():
         recipe, tried = tune(bench, name, steps, args.search)

@@ -27,6 +27,7 @@ from provenance import provenance
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sweep.program import POINTS, Program
+from sweep.runs import Runs
 from sweep.workloads import WORKLOADS, Workload
 
 import optax_muon as om
@@ -36,27 +37,6 @@ import matplotlib.pyplot as plt
 
 POWERS = (-2, -1, 0, 1, 2)
 FURTHER = 6
-
-
-@dataclasses.dataclass
-class Runs:
-    """Finished runs, by what decides them, in a file that only grows."""
-
-    file: pathlib.Path
-
-    def __post_init__(self):
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
-        self.done = {json.dumps(entry["key"], sort_keys=True): entry for entry in map(json.loads, lines)}
-
-    def recall(self, key: dict) -> dict | None:
-        return self.done.get(json.dumps(key, sort_keys=True))
-
-    def add(self, key: dict, values: dict) -> dict:
-        entry = {"key": key, **values}
-        with self.file.open("a") as out:
-            out.write(json.dumps(entry) + "\n")
-        self.done[json.dumps(key, sort_keys=True)] = entry
-        return entry
 
 
 @dataclasses.dataclass
@@ -79,7 +59,8 @@ class Contest:
             entry = self.runs.recall(key)
             if entry is None:
                 programs[:] = programs or [Program(self.workload, recipe)]
-                entry = self.runs.add(key, {**programs[0](rate, seed)._asdict(), **_state(programs[0])})
+                outcome = programs[0](rate, seed)._asdict()
+                entry = self.runs.add(key, outcome | {"state": programs[0].state_per_parameter()})
             return entry
 
         def tried(power: int) -> dict:
@@ -114,10 +95,6 @@ class Contest:
 
 def _rank(entry: dict) -> float:
     return entry["loss"] if np.isfinite(entry["loss"]) else np.inf
-
-
-def _state(program: Program) -> dict:
-    return {"state": program.state_per_parameter()}
 
 
 def steps_to(curve: list[float], target: float, steps: int) -> float | None:
