@@ -5,6 +5,7 @@ Run after adding an optimizer: python docs/make_zoo.py
 
 import json
 import pathlib
+import re
 
 import optax_muon as om
 
@@ -48,6 +49,7 @@ def _loss(row: dict | None) -> str:
 def section(card: om.Card) -> str:
     """Draw one optimizer."""
     paper = card.paper if card.paper.endswith(".") else card.paper + "."
+    paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
     lines = [f"### {card.name}", "", paper, "", f"- chain: {card.chain}", f"- differs: {card.deviations}"]
     extras = [f"kind: {card.kind}"] if card.kind != "matrix" else []
     extras += [f"also takes: {', '.join(f'`{x}`' for x in card.extra_args)}"] if card.extra_args else []

@@ -27,22 +27,8 @@ OTHERS = {
     "square/bias": ((6,), om.Leaf("vector")),
     "stacked/bias": ((2, 12), om.Leaf("vector")),
 }
-RULES = [(path, leaf) for path, (_, leaf) in (MATRICES | OTHERS).items()]
-# Where a rule itself makes much of rounding, two layouts of one computation cannot be compared with its defaults.
-SHARDED = {
-    # A gradient seen twice is diagonal in its own bases, and the rounding elsewhere is normalised to one.
-    "soap": {"epsilon": 1e-2},
-    "muadam": {"epsilon": 1e-3},
-    # The rest of a subspace as large as the matrix is small, and is brought to full size.
-    "cosmos": {"rank": 2},
-    # Signs are taken along bases of null spaces, which are arbitrary.
-    "splus": {"max_side": 0},
-    # The parameters are (1 + momentum) / (1 - momentum) updates ahead.
-    "muon_igt": {"momentum": 0.5},
-    "transported_scion": {"momentum": 0.5},
-}
-RATES = {"splus": 10.0}  # times the common rate, where a shape scale makes that one tiny
-COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
+LEAVES = {path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}
+RULES = list(LEAVES.items())
 
 
 def nested(flat: dict) -> dict:
@@ -52,6 +38,21 @@ def nested(flat: dict) -> dict:
         module, name = path.split("/")
         tree.setdefault(module, {})[name] = value
     return tree
+
+
+# Where a rule itself makes much of rounding, two layouts of one computation cannot be compared with its defaults.
+SHARDED = {
+    # A gradient seen twice is diagonal in its own bases, and the rounding elsewhere is normalised to one.
+    "soap": {"epsilon": 1e-2},
+    "muadam": {"epsilon": 1e-3},
+    # The rest of a subspace as large as the matrix is small, and is brought to full size.
+    "cosmos": {"rank": 2},
+    # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.
+    "splus": {"max_side": 6, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
+}
+AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
+RATES = {"splus": 10.0}  # times the common rate, where a shape scale makes that one tiny
+COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
 
 
 def tree(seed: int, dtype=jnp.float32) -> dict:
@@ -90,9 +91,10 @@ def build(
 ) -> optax.GradientTransformation:
     """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
     options = card.defaults | (options or {})
+    leaves = options.pop("leaves", leaves)
     make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
     if card.kind == "roles":
-        return make(leaves=leaves or nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}))
+        return make(leaves=leaves or nested(LEAVES))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
     return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
 

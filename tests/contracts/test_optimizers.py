@@ -17,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from tests.contracts.problem import COUNT, MATRICES, OTHERS, SHARDED, Probe, build, loss, nested, tree
+from tests.contracts.problem import AHEAD, COUNT, MATRICES, OTHERS, SHARDED, Probe, build, loss, nested, tree
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
 SAMPLE = {"muon", "scion", "soap"}
@@ -42,7 +42,9 @@ def in_place(card):
     return "in place" in card.chain
 
 
-def assert_close(a, b, atol=1e-6):
+def assert_close(card, a, b, atol=1e-6):
+    """Compare parameters after steps of 0.05."""
+    atol *= AHEAD.get(card.name, 1)
     chex.assert_trees_all_equal_structs(a, b)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
 
@@ -98,7 +100,7 @@ def test_hyperparameters_can_be_injected(card):
 
     params = tree(0)
     plain, injected = build(card, 0.03), optax.inject_hyperparams(make)(learning_rate=0.03)
-    assert_close(step(plain, params, plain.init(params))[0], step(injected, params, injected.init(params))[0])
+    assert_close(card, step(plain, params, plain.init(params))[0], step(injected, params, injected.init(params))[0])
 
 
 @sampled
@@ -108,7 +110,7 @@ def test_constant_schedule_equals_constant(card):
     for rate in (0.03, optax.constant_schedule(0.03)):
         tx = build(card, rate)
         outcomes.append(step(tx, *step(tx, params, tx.init(params)))[0])
-    assert_close(*outcomes)
+    assert_close(card, *outcomes)
 
 
 @sampled
@@ -122,7 +124,7 @@ def test_accumulated_micro_batches_equal_one_large_batch(card):
     for grads in halves:
         updates, state = many.update(grads, state, now)
         now = optax.apply_updates(now, updates)
-    assert_close(now, whole, atol=1e-5)
+    assert_close(card, now, whole, atol=1e-5)
 
 
 @sampled
@@ -143,7 +145,7 @@ def test_runs_one_by_one_as_in_buckets(card):
     params = tree(0)
     bucketed, alone = build(card), build(card, placement=Probe(max_bytes=0))
     assert_close(
-        step(bucketed, params, bucketed.init(params))[0], step(alone, params, alone.init(params))[0], atol=2e-6
+        card, step(bucketed, params, bucketed.init(params))[0], step(alone, params, alone.init(params))[0], atol=2e-6
     )
 
 
@@ -181,7 +183,7 @@ def test_sharded_equals_unsharded(card, axis_type, matrix_spec):
 
         for _ in range(2):
             placed, state = sharded(placed, state)
-    assert_close(jax.device_get(placed), jax.device_get(expected), atol=1e-5)
+    assert_close(card, jax.device_get(placed), jax.device_get(expected), atol=1e-5)
 
 
 @sampled
