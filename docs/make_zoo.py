@@ -67,7 +67,8 @@ def page() -> str:
             "optimizer's\nlearning rate tuned on a grid of the same size, means of three seeds: see "
             "[the comparison](comparison.md).\n\n"
         )
-    return text + overview(measured) + "\n## Cards\n\n" + "\n".join(section(om.registry[name]) for name in sorted(om.registry))
+    cards = "\n".join(section(om.registry[name]) for name in sorted(om.registry))
+    return text + overview(measured) + "\n## Cards\n\n" + cards
 
 
 if __name__ == "__main__":
