@@ -49,7 +49,7 @@ def muadam(
         orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         second_moment: beta, in [0, 1).
-        epsilon: keeps the scale s positive. Entries whose gradient is almost always zero, those of dark pixels say, take
+        epsilon: keeps the scale s positive. Entries whose gradient is almost always zero, those of dark pixels, take
             huge steps under the default, which is the authors'; 1e-4 was seen to stop that.
         form: ``adam``, or ``sania`` with :math:`s = (\hat V + \varepsilon)^{1/2}`, which makes the training
             indifferent to how single entries of the parameters are scaled.
