@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from optax_muon.matrices._infer import Finding, Rules, find
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path
-from optax_muon.matrices._state import check_state
+from optax_muon.matrices._state import check_gradients, check_state
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
@@ -95,8 +95,8 @@ def for_matrices(
         `optax.multi_transform` with groups ``hidden``, ``other`` and ``frozen``.
 
     Raises:
-        ValueError: where axes are given and a built transformation could not hear of them; in an update, where the
-            state is of other parameters, naming them.
+        ValueError: where axes are given and a built transformation could not hear of them; in an update, where
+            gradients or state are of other parameters, naming them.
 
     Example:
         >>> import functools, optax, optax_muon as om
@@ -129,6 +129,8 @@ def for_matrices(
         try:
             return partition.update(updates, state, params, **extra_args)
         except (TypeError, ValueError):
+            if params is not None:
+                check_gradients(updates, params)
             check_state(partition, updates if params is None else params, state)
             raise
 

@@ -1,4 +1,4 @@
-"""Does an optimizer state fit an optimizer and a model, and what changed where it does not?"""
+"""Do an optimizer state, or gradients, fit a model, and what differs where they do not?"""
 
 from typing import Any
 
@@ -39,13 +39,36 @@ def check_state(tx: optax.GradientTransformation, params: PyTree, found: PyTree)
     """
     differences = state_differences(jax.eval_shape(tx.init, params), params, found)
     if differences:
-        more = len(differences) - SHOWN
-        lines = [*differences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
         raise ValueError(
-            "this state is of another optimizer or model; before -> now:\n  "
-            + "\n  ".join(lines)
-            + "\nBuild the optimizer and the model as they were, or start anew with tx.init."
+            f"this state is of another optimizer or model; before -> now:{_listed(differences)}\n"
+            "Build the optimizer and the model as they were, or start anew with tx.init."
         )
+
+
+def check_gradients(updates: PyTree, params: PyTree) -> None:
+    """Raise an error that names every parameter whose gradient is missing, too many or of another shape."""
+    found, wanted = by_path(updates), by_path(params)
+
+    def says(path: str) -> str | None:
+        if path not in found:
+            return f"{path}: a parameter {tuple(wanted[path].shape)} without a gradient"
+        if path not in wanted:
+            return f"{path}: a gradient {tuple(found[path].shape)} without a parameter"
+        gradient, parameter = tuple(found[path].shape), tuple(wanted[path].shape)
+        return None if gradient == parameter else f"{path}: gradient {gradient}, parameter {parameter}"
+
+    differences = [line for path in dict.fromkeys([*wanted, *found]) if (line := says(path))]
+    if differences:
+        raise ValueError(
+            f"these gradients are not of these parameters:{_listed(differences)}\n"
+            "Take both from one model; leave a parameter out of training by a rule ('its/path', 'frozen') and not by "
+            "dropping its gradient."
+        )
+
+
+def _listed(lines: list[str]) -> str:
+    more = len(lines) - SHOWN
+    return "".join(f"\n  {line}" for line in [*lines[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])
 
 
 def state_differences(expected: PyTree, params: PyTree, found: PyTree) -> list[str]:

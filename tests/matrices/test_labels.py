@@ -155,3 +155,21 @@ def test_extra_arguments_pass_the_partition():
     params = {"up": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     tx.update(params, tx.init(params), params, value=3.0)
     assert seen == {"value": 3.0}
+
+
+BROKEN = {
+    "down/kernel: a parameter .8, 4. without a gradient": {"up": {"kernel": jnp.ones((4, 8))}},
+    "down/kernel: gradient .4, 8., parameter .8, 4.": {
+        "up": {"kernel": jnp.ones((4, 8))},
+        "down": {"kernel": jnp.ones((4, 8))},
+    },
+    "more/kernel: a gradient .2, 2. without a parameter": {"more": {"kernel": jnp.ones((2, 2))}},
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_gradients_of_other_parameters_are_named(message):
+    params = {"up": {"kernel": jnp.ones((4, 8))}, "down": {"kernel": jnp.ones((8, 4))}}
+    tx = om.for_matrices(om.muon(0.02), otherwise=optax.sgd(1.0))
+    with pytest.raises(ValueError, match=message + "(.|\n)*by a rule"):
+        tx.update(BROKEN[message], tx.init(params), params)
