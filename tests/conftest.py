@@ -7,8 +7,6 @@ import pathlib
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Tests run side by side, and LAPACK's threads wait for each other in loops.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
