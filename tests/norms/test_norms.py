@@ -101,12 +101,14 @@ def test_declared_symmetries(name):
     norm = DEFINITIONS[name].norm
     x = jnp.asarray(stack((6, 6), np.float32))
     wide = jnp.asarray(stack((6, 9), np.float32))
+    # Two decompositions of one matrix: rounding, times the largest singular value over the smallest gap that counts.
+    rounding = 2e-5 if isinstance(norm, om.norms.DualKyFan) else 2e-6
     if norm.commutes_with_transpose:
-        np.testing.assert_allclose(norm.lmo(wide.mT), norm.lmo(wide).mT, atol=2e-6)
+        np.testing.assert_allclose(norm.lmo(wide.mT), norm.lmo(wide).mT, atol=rounding)
         np.testing.assert_allclose(norm.dual(wide.mT), norm.dual(wide), rtol=2e-6)
     if norm.commutes_with_padding:
         padded = norm.lmo(jnp.pad(x, ((0, 0), (0, 3), (0, 2))))
-        np.testing.assert_allclose(padded, jnp.pad(norm.lmo(x), ((0, 0), (0, 3), (0, 2))), atol=2e-6)
+        np.testing.assert_allclose(padded, jnp.pad(norm.lmo(x), ((0, 0), (0, 3), (0, 2))), atol=rounding)
 
 
 def test_declarations_are_not_all_false():
