@@ -63,9 +63,8 @@ def page() -> str:
     text = INTRODUCTION
     if measured:
         text += (
-            "Losses are validation losses after equal steps of a small character GPT and of an MLP on digits, each "
-            "optimizer's\nlearning rate tuned on a grid of the same size, means of three seeds: see "
-            "[the comparison](comparison.md).\n\n"
+            "Losses are validation losses after equal steps of a small character GPT and of an MLP on digits, every "
+            "learning\nrate tuned in the same way, means of three seeds: see [the comparison](comparison.md).\n\n"
         )
     cards = "\n".join(section(om.registry[name]) for name in sorted(om.registry))
     return text + overview(measured) + "\n## Cards\n\n" + cards
