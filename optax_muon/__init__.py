@@ -8,11 +8,9 @@ from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
 from optax_muon._registry import Card as Card
 from optax_muon._registry import registry as registry
+from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.matrices import Attention as Attention
 from optax_muon.matrices import Leaf as Leaf
-from optax_muon.matrices import OnTheSpot as OnTheSpot
-from optax_muon.matrices import OverMesh as OverMesh
-from optax_muon.matrices import PlacementReport as PlacementReport
 from optax_muon.matrices import Split as Split
 from optax_muon.matrices import UnknownLeafError as UnknownLeafError
 from optax_muon.matrices import check_state as check_state
@@ -23,17 +21,21 @@ from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import leaves_from_flax as leaves_from_flax
-from optax_muon.matrices import placement_report as placement_report
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import *  # noqa: F403 - so that an optimizer is one file and one import line
+from optax_muon.placement import Local as Local
+from optax_muon.placement import OverMesh as OverMesh
+from optax_muon.placement import PlacementReport as PlacementReport
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import migrate as migrate
 from optax_muon.transforms import multi_steps as multi_steps
+from optax_muon.transforms import placement_report as placement_report
 from optax_muon.transforms import previous_params as previous_params
 from optax_muon.transforms import remember_previous_params as remember_previous_params
 from optax_muon.transforms import step_with_two_gradients as step_with_two_gradients
 
 __version__ = "0.1.0"
+__getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local"})
 
 __all__ = [
     # modules
@@ -57,7 +59,7 @@ __all__ = [
     "leaves_from_flax",
     "state_shardings",
     # where it runs
-    "OnTheSpot",
+    "Local",
     "OverMesh",
     "PlacementReport",
     "placement_report",

@@ -11,7 +11,18 @@ import optax_muon as om
 
 ROOT = pathlib.Path(om.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-LAYERS = {"linalg": 0, "norms": 1, "shapes": 1, "matrices": 1, "transforms": 2, "diagnostics": 3, "optimizers": 3}
+LAYERS = {
+    "linalg": 0,
+    "norms": 1,
+    "shapes": 1,
+    "matrices": 2,
+    "placement": 3,
+    "transforms": 4,
+    "diagnostics": 5,
+    "optimizers": 5,
+}
+# Placement takes from matrices what a matrix is and what a parameter is called, never what it is for.
+PLACEMENT_KNOWS = {"_leaf", "_paths"}
 
 
 def imports(path):
@@ -32,6 +43,31 @@ def test_imports_point_downwards(path):
             continue
         for target in parts[1:2] or names:
             assert LAYERS.get(target, -1) <= LAYERS[here], f"{path.name} imports {module} {names}"
+        if here == "placement" and parts[1] == "matrices":
+            assert set(parts[2:]) <= PLACEMENT_KNOWS, f"{path.name} imports {module}"
+
+
+def test_no_file_imports_itself_in_a_circle():
+    names = {".".join(("optax_muon", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
+    graph = {
+        name: {
+            f"{module}.{x}" if f"{module}.{x}" in names else module for module, xs in imports(path) for x in xs or ("",)
+        }
+        for name, path in names.items()
+        if path.name != "__init__.py"  # which only hands names on
+    }
+    done: set[str] = set()
+
+    def visit(name, above):
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name in done or name not in graph:
+            return
+        for target in graph[name]:
+            visit(target, [*above, name])
+        done.add(name)
+
+    for name in graph:
+        visit(name, [])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

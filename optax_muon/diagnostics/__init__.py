@@ -10,8 +10,8 @@ from optax_muon.diagnostics._lanczos import TopEigenvalue as TopEigenvalue
 from optax_muon.diagnostics._noise import density as density
 from optax_muon.diagnostics._noise import noise_density as noise_density
 from optax_muon.diagnostics._report import Report as Report
-from optax_muon.diagnostics._report import Row as Row
 from optax_muon.diagnostics._report import report as report
+from optax_muon.diagnostics._report_row import Row as Row
 from optax_muon.diagnostics._smoothness import fit_layers as fit_layers
 from optax_muon.diagnostics._spectra import largest_stable_step as largest_stable_step
 from optax_muon.diagnostics._spectra import lmo_gap as lmo_gap

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from optax_muon.matrices._infer import Rules
-from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._by_name import Rules
 from optax_muon.matrices._leaf import Leaf, as_matrices, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._resolve import Leaves, findings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ from optax_muon.diagnostics._blocks import Blocks, only
 from optax_muon.diagnostics._lanczos import Lanczos, TopEigenvalue
 from optax_muon.linalg import SpectralMap, SVDPolar
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._infer import Rules
-from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._by_name import Rules
+from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Frobenius
 from optax_muon.norms._norm import inner
 

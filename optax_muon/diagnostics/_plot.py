@@ -2,17 +2,17 @@
 
 import math
 import pathlib
+from collections.abc import Sequence
 
-from optax_muon.diagnostics._report import Report
+from optax_muon.diagnostics._report_row import Row
 
 TICKS = (-100, -30, -10, -3, -1, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def draw(report: Report, path: str | pathlib.Path) -> None:
+def draw(rows: Sequence[Row], title: str, path: str | pathlib.Path) -> None:
     """Draw J / L and the nuclear rank of every matrix beside each other; Muon wins where the first is smaller."""
     from matplotlib.figure import Figure
 
-    rows = report.rows
     figure = Figure(figsize=(8, 1.8 + 0.25 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = range(len(rows))
@@ -33,7 +33,7 @@ def draw(report: Report, path: str | pathlib.Path) -> None:
     axes.set_xticks([x for x in TICKS if 1.2 * low <= x <= 1.2 * high], labels=None)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.set(xlabel="red left of blue: Muon's step is predicted to gain more", title=report.summary)
+    axes.set(xlabel="red left of blue: Muon's step is predicted to gain more", title=title)
     axes.title.set_fontsize(9)
     axes.grid(alpha=0.3, axis="x")
     figure.legend(loc="outside lower center", ncols=3)

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon.linalg import FLOAT32, SpectralMap
-from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
-from optax_muon.linalg._normalize import divide_by_largest_entry
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
+from optax_muon.linalg._scale import divide_by_largest_entry
 
 
 def nuclear_rank(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap | None = None) -> Float[Array, "*batch"]:

@@ -9,8 +9,8 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.diagnostics._blocks import Blocks
-from optax_muon.matrices._infer import Rules
-from optax_muon.matrices._labels import Leaves
+from optax_muon.matrices._by_name import Rules
+from optax_muon.matrices._resolve import Leaves
 
 
 def per_matrix(

@@ -100,11 +100,3 @@ def squarable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
     bound = float(jnp.finfo(x.dtype).max) ** 0.375
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
     return x * jnp.where(largest > bound, bound / largest, 1).astype(x.dtype)
-
-
-def require_inexact(x: Array, what: str) -> None:
-    """Refuse anything but a stack of floating-point or complex matrices."""
-    if x.ndim < 2:
-        raise ValueError(f"{what} takes matrices of shape (*batch, m, n), not an array of shape {x.shape}")
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise TypeError(f"{what} takes floating-point matrices, not {x.dtype}: cast them first")

@@ -5,7 +5,8 @@ from typing import Any
 
 from jaxtyping import Array, Float, PyTree
 
-from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp, SpectralMap
 
 

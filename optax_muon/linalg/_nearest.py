@@ -5,7 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
 
 

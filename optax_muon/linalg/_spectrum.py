@@ -6,9 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
-from optax_muon.linalg._normalize import divide_by_largest_entry
+from optax_muon.linalg._scale import divide_by_largest_entry
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ from jaxtyping import PyTree
 from rich.console import Console
 from rich.table import Table
 
-from optax_muon.matrices._infer import Finding, Rules
-from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.matrices._by_name import Finding, Rules
 from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._resolve import Leaves, findings
 
 COLUMNS = ("path", "shape", "role", "reduction", "output", "batch", "why")
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import accumulator_dtype, require_inexact
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.shapes import ShapeScale
 
 

@@ -7,9 +7,9 @@ import optax
 from optax_muon import shapes
 from optax_muon._registry import card
 from optax_muon.linalg import Freon
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
+from optax_muon.placement._placement import Placement
 
 
 @card(

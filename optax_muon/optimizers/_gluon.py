@@ -9,9 +9,9 @@ from optax_muon import norms as om_norms
 from optax_muon import transforms
 from optax_muon._registry import card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Norm
+from optax_muon.placement._placement import Placement
 
 
 @card(

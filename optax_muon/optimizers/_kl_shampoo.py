@@ -6,10 +6,10 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg._eigenbasis import Refresh
-from optax_muon.linalg._whitening import KroneckerWhitening
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.linalg.subspace._eigenbasis import Refresh
+from optax_muon.linalg.subspace._whitening import KroneckerWhitening
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 
 
 @card(

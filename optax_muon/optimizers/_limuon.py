@@ -7,8 +7,8 @@ import optax
 from optax_muon import shapes, transforms
 from optax_muon._registry import card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 
 
 @card(

@@ -8,8 +8,9 @@ import optax
 from optax_muon import norms, transforms
 from optax_muon._registry import card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._labels import Leaves, for_matrices
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._partition import for_matrices
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.shapes import Constant
 
 

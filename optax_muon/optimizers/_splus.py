@@ -9,11 +9,11 @@ from jaxtyping import Array, PyTree
 
 from optax_muon import transforms
 from optax_muon._registry import card
-from optax_muon.linalg._eigenbasis import EigenBasis
-from optax_muon.matrices._labels import Leaves, findings
+from optax_muon.linalg.subspace._eigenbasis import EigenBasis
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._placement import Placement
 from optax_muon.matrices._reductions import factors_over
+from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.placement._placement import Placement
 from optax_muon.shapes import ShapeScale
 
 MATRICES = ("hidden", "embedding", "head", "router")

@@ -8,8 +8,8 @@ import optax
 from optax_muon import norms, shapes, transforms
 from optax_muon._registry import card
 from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 
 
 @card(

@@ -7,9 +7,9 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import init_memory, map_with_memory, norm_over, reduced_shape
+from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.transforms._variance_reduction import require_previous
 
 Form = Literal["A", "I"]

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, sum_over
+from optax_muon.matrices._resolve import Leaves, accepted
 
 
 def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:

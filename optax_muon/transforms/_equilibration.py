@@ -7,10 +7,10 @@ import optax
 from jaxtyping import Array
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import norm_over
+from optax_muon.matrices._resolve import Leaves, accepted
 
 ACROSS = {"output": ("reduction",), "reduction": ("output",), "both": ("reduction", "output")}
 

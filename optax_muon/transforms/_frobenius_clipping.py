@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import norm_over
+from optax_muon.matrices._resolve import Leaves, findings
 
 
 def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:

@@ -10,11 +10,11 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
-from optax_muon.matrices._mesh import OverMesh
 from optax_muon.matrices._paths import by_path, map_by_path
-from optax_muon.matrices._placement import Done, Placement, Work
+from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.placement._over_mesh import OverMesh
+from optax_muon.placement._placement import Done, Placement, Work
 
 
 class LiftState(NamedTuple):

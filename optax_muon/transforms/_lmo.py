@@ -9,12 +9,12 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._placement import Placement
 from optax_muon.matrices._reductions import factors_over, norm_over, sum_over
+from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Fixed, Norm, Oracle
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 
 

@@ -8,10 +8,10 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import PowerStep
 from optax_muon.linalg._arithmetic import FLOAT32
-from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._leaf import restore
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._momentum import require_fraction
 

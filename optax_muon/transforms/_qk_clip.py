@@ -9,9 +9,9 @@ import optax
 from jaxtyping import Array
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._resolve import Leaves, findings
 
 HALVES: Mapping[str, float] = MappingProxyType({"query": 0.5, "key": 0.5})
 

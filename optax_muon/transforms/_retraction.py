@@ -7,11 +7,11 @@ from jaxtyping import Array
 from optax_muon import shapes
 from optax_muon.linalg import MatrixOp, SpectralMap
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
-from optax_muon.matrices._placement import Placement
 from optax_muon.matrices._reductions import factors_over
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, norm_over
+from optax_muon.matrices._resolve import Leaves, findings
 
 
 def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:

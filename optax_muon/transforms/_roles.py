@@ -9,11 +9,11 @@ import optax
 from jaxtyping import PyTree
 
 from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._leaf import Role
 from optax_muon.matrices._paths import map_by_path, matches
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Oracle
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._lmo import scale_by_lmo, with_vector_axes
 

@@ -11,10 +11,10 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.linalg._eigenbasis import KEEP, Basis, from_basis, to_basis
-from optax_muon.matrices._labels import Leaves
+from optax_muon.linalg.subspace._eigenbasis import KEEP, Basis, from_basis, to_basis
 from optax_muon.matrices._leaf import Role
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
 from optax_muon.transforms._lift import Lift, LiftState
 from optax_muon.transforms._momentum import NesterovEmaState

@@ -7,7 +7,6 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.matrices._labels import Leaves, accepted
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import (
     entries_over,
@@ -17,6 +16,7 @@ from optax_muon.matrices._reductions import (
     reduced_shape,
     sum_over,
 )
+from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.transforms._momentum import require_fraction
 
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import factors_over
+from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.shapes import ShapeScale
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp
-from optax_muon.matrices._labels import Leaves, findings
 from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Norm, Oracle
 from optax_muon.norms._norm import inner
 from optax_muon.transforms._lift import Lift

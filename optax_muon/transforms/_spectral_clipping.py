@@ -6,8 +6,8 @@ from typing import Any
 import optax
 
 from optax_muon.linalg import ConstantThreshold, RandomizedSVD, SketchedThresholdClip, Threshold, ThresholdClip
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import apply_to_matrices
 
 

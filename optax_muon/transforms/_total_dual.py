@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Norm, Oracle
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 
 

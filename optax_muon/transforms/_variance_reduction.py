@@ -9,9 +9,9 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg._low_rank_memory import LowRankStorm
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._momentum import require_fraction
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import optax
 
-from optax_muon.linalg._whitening import GradientOp
-from optax_muon.matrices._labels import Leaves
-from optax_muon.matrices._placement import Placement
+from optax_muon.linalg.subspace._whitening import GradientOp
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
 
 

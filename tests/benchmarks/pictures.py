@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from optax_muon.matrices._layout import find_layout
-from optax_muon.matrices._placement import Work
+from optax_muon.placement._placement import Work
+from optax_muon.placement._sharding import find_layout
 from tests.benchmarks import models
 from tests.benchmarks.record import RECORDS
 

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 import optax_muon as om
-from optax_muon.matrices._placement import OnTheSpot, Placement
+from optax_muon.placement._local import Local
+from optax_muon.placement._placement import Placement
 
 MATRICES = {
     "square/kernel": ((6, 6), om.Leaf("hidden", 0, 1)),
@@ -77,7 +78,7 @@ class Probe(Placement):
 
     def run(self, op, works: Sequence):
         self.seen += sum(int(np.prod(done.shape[:-2])) for work in works for done in _stacks(work))
-        return OnTheSpot(self.max_bytes).run(op, works)
+        return Local(self.max_bytes).run(op, works)
 
 
 def _stacks(work):

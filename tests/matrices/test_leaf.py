@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import optax_muon as om
 from optax_muon.matrices._leaf import as_matrices, matrix_shapes, restore
-from optax_muon.matrices._plan import Stack, runs
+from optax_muon.placement._buckets import Stack, runs
 from tests.references.harness import CASES
 
 

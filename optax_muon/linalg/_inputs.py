@@ -1,0 +1,28 @@
+"""What maps accept: everything else is one clear error."""
+
+import numbers
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def require_inexact(x: Array, what: str) -> None:
+    """Refuse anything but a stack of floating-point or complex matrices."""
+    if x.ndim < 2:
+        raise ValueError(f"{what} takes matrices of shape (*batch, m, n), not an array of shape {x.shape}")
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"{what} takes floating-point matrices, not {x.dtype}: cast them first")
+
+
+def require_positive(owner: str, **options: Any) -> None:
+    """Refuse numbers that are not above zero, NaN among them; arrays and tracers pass unread."""
+    for name, value in options.items():
+        if isinstance(value, numbers.Real) and not float(value) > 0:
+            raise ValueError(f"{owner}: {name} must be positive, not {value}")
+
+
+def require_rank(owner: str, rank: int, x: Array) -> None:
+    """Refuse a rank that the matrices, unless empty, cannot have."""
+    if x.ndim >= 2 and 0 not in x.shape and rank > min(x.shape[-2:]):
+        raise ValueError(f"{owner}: rank {rank} exceeds the shorter side of matrices of shape {x.shape}")

@@ -1,0 +1,22 @@
+"""Matrices brought to a size at which nothing over- or underflows."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+
+
+def divide_by_largest_entry(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+    """Bring the largest entry of every matrix to 1, in float32 or wider; zero stays zero, NaN and Inf give NaN."""
+    x = x.astype(accumulator_dtype(x.dtype))
+    return x / one_if_zero(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+
+
+def sum_of_squares(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch 1 1"]:
+    """Square of the Frobenius norm."""
+    return jnp.sum(jnp.real(x * jnp.conj(x)), axis=(-2, -1), keepdims=True)
+
+
+def one_if_zero(norm: Array) -> Array:
+    """Make a norm safe to divide by: a zero matrix stays zero, and NaN stays NaN."""
+    return jnp.where(norm == 0, 1, norm)

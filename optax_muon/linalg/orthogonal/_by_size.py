@@ -1,0 +1,43 @@
+"""One operation for small matrices and another for large ones."""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Array, Float, PyTree
+
+from optax_muon.linalg._map import Info, MatrixOp, SpectralMap
+from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
+
+
+@dataclasses.dataclass(frozen=True)
+class BySize(MatrixOp):
+    """Apply ``large`` where the shorter side exceeds ``threshold``, else ``small``; shapes decide, nothing is traced.
+
+    Args:
+        threshold: of the shorter side.
+        large: an operation that pays on large matrices alone.
+        small: for the others.
+
+    State: that of ``large`` on large matrices.
+    """
+
+    threshold: int
+    large: MatrixOp
+    small: SpectralMap = NewtonSchulz()
+
+    @property
+    def needs_key(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the large one does."""
+        return self.large.needs_key
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
+        """Make the memory of the one that applies."""
+        return self.large.init(shape, dtype) if min(shape[-2:]) > self.threshold else ()
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
+        """Map every matrix of the stack."""
+        if min(x.shape[-2:]) > self.threshold:
+            return self.large.apply(x, carry, key=key, **per_matrix)
+        return self.small.apply(x), carry, Info()

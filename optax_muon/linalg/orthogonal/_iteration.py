@@ -1,0 +1,105 @@
+"""What plain and Gram iterations share: a schedule, a normaliser, an arithmetic, and the shorter side on the left."""
+
+import abc
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
+from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg.orthogonal._coefficients import POLAR_EXPRESS_NANOGPT_2025
+from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
+from optax_muon.linalg.orthogonal._table import Coefficients
+
+
+@dataclasses.dataclass(frozen=True)
+class Iteration(SpectralMap):
+    """A composition of odd polynomials of a normalised matrix, by products only.
+
+    Args:
+        coefficients: a table of `optax_muon.linalg`, or an array of shape (steps, terms), lowest degree first.
+        normalize: brings the singular values into [0, 1]; None: the norm that the table was made for, Frobenius for
+            an array.
+        arithmetic: storage dtype and precision of the products; sums are in float32 or wider.
+    """
+
+    coefficients: Coefficients | Array | np.ndarray = POLAR_EXPRESS_NANOGPT_2025
+    normalize: Normalizer | None = None
+    arithmetic: Arithmetic = FLOAT32
+
+    def __post_init__(self):
+        """Refuse a table that is not (steps, terms), or that rounding in this arithmetic would drive out of bounds."""
+        rows, name = self.rows, type(self).__name__
+        if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] < 2:
+            raise ValueError(f"{name}: coefficients must have shape (steps >= 1, terms >= 2), not {rows.shape}")
+        bits = self.arithmetic.significand_bits or 8
+        if isinstance(self.coefficients, Coefficients) and not self.coefficients.survives(bits):
+            raise ValueError(
+                f"{name}: coefficients {self.coefficients.name} leave no room for the rounding of products that keep "
+                f"{bits} bits; use coefficients.with_safety(1.01), or a wider arithmetic"
+            )
+
+    @property
+    def commutes_with_transpose(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the normaliser lets it."""
+        return self.normalizer.commutes_with_transpose
+
+    @property
+    def commutes_with_padding(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the normaliser lets it."""
+        return self.normalizer.commutes_with_padding
+
+    @property
+    def rows(self) -> Array | np.ndarray:
+        """The schedule as an array, shape (steps, terms)."""
+        if isinstance(self.coefficients, Coefficients):
+            return np.asarray(self.coefficients.rows)
+        return self.coefficients if isinstance(self.coefficients, jax.Array) else np.asarray(self.coefficients)
+
+    @property
+    def safety(self) -> float:
+        """The factor that the norm is multiplied by."""
+        return self.coefficients.safety if isinstance(self.coefficients, Coefficients) else 1.0
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """The normaliser in force."""
+        if self.normalize is not None:
+            return self.normalize
+        return self.coefficients.normalize if isinstance(self.coefficients, Coefficients) else Frobenius()
+
+    @abc.abstractmethod
+    def flops(self, m: int, n: int) -> int:
+        """Count the multiplications and additions of the products for one m x n matrix."""
+
+    @abc.abstractmethod
+    def iterate(
+        self, x: Float[Array, "*batch m n"], gram: Float[Array, "*batch m m"] | None, rows: Float[Array, "steps terms"]
+    ) -> Float[Array, "*batch m n"]:
+        """Run the schedule on normalised matrices with m <= n, whose Gram matrices may be known."""
+
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Orthogonalise every matrix; the result has the dtype of ``x``."""
+        require_inexact(x, type(self).__name__)
+        storage = self.arithmetic.working_dtype(x.dtype)
+        if 0 in x.shape:
+            return x
+        tall = x.shape[-2] > x.shape[-1]
+        y, gram = self.normalizer.prepare(x.mT if tall else x, self.arithmetic)
+        y = (y / self.safety).astype(storage)
+        gram = None if gram is None else gram / self.safety**2
+        # In the accumulator's dtype: bfloat16 would round 8.157 to 8.125, which is another polynomial.
+        rows = jnp.asarray(self.rows, jnp.finfo(accumulator_dtype(storage)).dtype)
+        y = self.iterate(y, gram, rows).astype(x.dtype)
+        return y.mT if tall else y
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Compose the polynomials on the normalised spectrum."""
+        s = self.normalizer.scalar(s) / self.safety
+        for row in self.rows:
+            s = s * jnp.polyval(jnp.asarray(row[::-1], s.dtype), s * s)
+        return s

@@ -1,0 +1,57 @@
+"""Pre-normalisers: they bring the singular values into [0, 1] before an iteration starts."""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import Arithmetic
+from optax_muon.linalg._scale import divide_by_largest_entry, one_if_zero, sum_of_squares
+
+
+class Normalizer(abc.ABC):
+    """Scales each matrix of a stack so that its largest singular value is at most 1.
+
+    Attributes:
+        commutes_with_transpose: as for `SpectralMap`.
+        commutes_with_padding: as for `SpectralMap`.
+    """
+
+    commutes_with_transpose: ClassVar[bool] = True
+    commutes_with_padding: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Scale; the result is in float32 or wider. Zero matrices stay zero."""
+
+    @abc.abstractmethod
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Say what ``apply`` does to the spectrum ``s``."""
+
+    def prepare(
+        self, x: Float[Array, "*batch m n"], arithmetic: Arithmetic
+    ) -> tuple[Float[Array, "*batch m n"], Float[Array, "*batch m m"] | None]:
+        """Scale matrices with m <= n for an iteration; give their Gram matrices too, where they were formed anyway."""
+        del arithmetic
+        return self.apply(x), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Frobenius(Normalizer):
+    """Divide by the Frobenius norm, which bounds the spectral norm.
+
+    Each matrix is first divided by its largest entry, so that no square under- or overflows: 1e-30 and 1e30 come out
+    alike, with no epsilon to bias small gradients.
+    """
+
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Scale to Frobenius norm 1."""
+        x = divide_by_largest_entry(x)
+        return x / one_if_zero(jnp.sqrt(sum_of_squares(x)))
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Divide the spectrum by its Euclidean norm."""
+        s = s / one_if_zero(jnp.max(s, axis=-1, keepdims=True, initial=0))  # or the squares of 1e30 overflow
+        return s / one_if_zero(jnp.linalg.norm(s, axis=-1, keepdims=True))

@@ -1,0 +1,1 @@
+"""Functions of the singular values: exact ones by decomposition, and those that products alone can do."""

@@ -1,0 +1,101 @@
+"""Maps that apply to some matrices of a stack and leave the others as they are."""
+
+import abc
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
+from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg._scale import divide_by_largest_entry
+from optax_muon.linalg.orthogonal._exact import SVDPolar
+
+
+class Gate(abc.ABC):
+    """A yes or no for every matrix of a stack; a matrix with a NaN gets a no."""
+
+    @abc.abstractmethod
+    def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
+        """Decide on matrices."""
+
+    @abc.abstractmethod
+    def opens_scalar(self, s: Float[Array, "*batch r"]) -> Bool[Array, "*batch"]:
+        """Decide on their singular values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralGap(Gate):
+    """Open where all nonzero singular values lie at least ``threshold`` apart.
+
+    A matrix with fewer than two of them has no gap, and opens. Those below the rounding of a decomposition are zero.
+
+    Args:
+        threshold: in units of the matrix.
+
+    Cost: a singular value decomposition without vectors.
+    """
+
+    threshold: Any
+
+    def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
+        """Decide on matrices."""
+        if 0 in x.shape:
+            return jnp.ones(x.shape[:-2], bool)
+        largest = jnp.max(jnp.abs(x.astype(accumulator_dtype(x.dtype))), axis=(-2, -1))
+        s = jnp.linalg.svd(divide_by_largest_entry(x), compute_uv=False)
+        return self._far_apart(s * largest[..., None], max(x.shape[-2:]))
+
+    def opens_scalar(self, s: Float[Array, "*batch r"]) -> Bool[Array, "*batch"]:
+        """Decide on their singular values."""
+        return self._far_apart(-jnp.sort(-s, axis=-1), s.shape[-1])
+
+    def _far_apart(self, s: Array, longest: int) -> Array:
+        """Decide on descending singular values."""
+        cutoff = longest * jnp.finfo(s.dtype).eps * s[..., :1]
+        # A zero below it does not count as a neighbour: the gap to it is taken as infinite.
+        gaps = jnp.where(s[..., 1:] <= cutoff, jnp.inf, s[..., :-1] - s[..., 1:])
+        return jnp.min(gaps, axis=-1, initial=jnp.inf) >= self.threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class LargeEnough(Gate):
+    """Open where the Frobenius norm is at least ``threshold``.
+
+    Args:
+        threshold: in units of the matrix.
+    """
+
+    threshold: Any
+
+    def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
+        """Decide on matrices."""
+        return jnp.linalg.norm(x.astype(accumulator_dtype(x.dtype)), axis=(-2, -1)) >= self.threshold
+
+    def opens_scalar(self, s: Float[Array, "*batch r"]) -> Bool[Array, "*batch"]:
+        """Decide on their singular values."""
+        return jnp.linalg.norm(s, axis=-1) >= self.threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class Gated(SpectralMap):
+    """Apply a map where a gate opens, and leave the other matrices as they are.
+
+    Args:
+        gate: decides for every matrix on its own.
+        map: what is applied.
+    """
+
+    gate: Gate
+    map: SpectralMap = SVDPolar()
+
+    def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+        """Map every matrix; the result has the dtype of ``x``."""
+        require_inexact(x, "Gated")
+        return jnp.where(self.gate.opens(x)[..., None, None], self.map.apply(x), x)
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Map the spectra for which the gate opens."""
+        return jnp.where(self.gate.opens_scalar(s)[..., None], self.map.scalar(s), s)

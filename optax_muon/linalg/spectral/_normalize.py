@@ -1,0 +1,65 @@
+"""Weight projections by the largest singular value alone."""
+
+import dataclasses
+import numbers
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._inputs import require_positive
+from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralNormalize(ExactMap):
+    r"""Shrink a matrix whose largest singular value exceeds a cap, all its directions alike.
+
+    Use it as a weight projection where the ratios between directions should survive; `SpectralClip` touches only the
+    directions over the cap.
+
+    .. math::
+        W / \max(1, \sigma_1 / c)
+
+    Args:
+        maximum: c > 0.
+
+    References:
+        Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
+    """
+
+    maximum: Any
+
+    def __post_init__(self):
+        """Refuse a cap that is not positive."""
+        require_positive("SpectralNormalize", maximum=self.maximum)
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Divide the spectrum."""
+        return s / jnp.maximum(1, jnp.max(s, axis=-1, keepdims=True) / jnp.asarray(self.maximum, s.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralDecay(ExactMap):
+    r"""Shrink the largest singular value by a share of it and leave the others: spectral weight decay.
+
+    .. math::
+        W - \lambda \sigma_1 u_1 v_1^T
+
+    Args:
+        rate: lambda, in [0, 1].
+
+    References:
+        Newhouse et al., arXiv 2507.13338.
+    """
+
+    rate: Any
+
+    def __post_init__(self):
+        """Refuse what is no share."""
+        if isinstance(self.rate, numbers.Real) and not 0 <= float(self.rate) <= 1:
+            raise ValueError(f"SpectralDecay: rate must be in [0, 1], not {self.rate}")
+
+    def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+        """Shrink the largest."""
+        return jnp.where(by_size(s) == 0, (1 - jnp.asarray(self.rate, s.dtype)) * s, s)

@@ -1,0 +1,111 @@
+"""COSMOS: Adam in the leading subspace of the gradients, an orthogonaliser on the rest."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
+from optax_muon.linalg._map import Info, SpectralMap
+from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
+from optax_muon.linalg.subspace._eigenbasis import gram
+from optax_muon.linalg.subspace._whitening import GradientOp
+
+
+@dataclasses.dataclass(frozen=True)
+class LeadingSubspace(GradientOp):
+    r"""Treat the leading input subspace by Adam, its complement by an orthogonaliser, and join both at fixed size.
+
+    With P the leading eigenvectors of the averaged Gram matrix on the reduction side (written for matrices (out, in)):
+
+    .. math::
+        A = \frac{N P}{\sqrt{V / (1 - \beta_2^t)} + \varepsilon} P^T, \qquad
+        B = \sqrt{m n} \frac{\operatorname{orth}(N - N P P^T)}{\|\operatorname{orth}(N - N P P^T)\|_F}, \qquad
+        Y = \sqrt{m n} \frac{A + \gamma B}{\|A + \gamma B\|_F}
+
+    P follows by one QR step each update, and is decomposed from the first gradient.
+
+    Args:
+        rank: columns of P, at most the smaller side, beyond which a gradient shows nothing but rounding.
+        momentum: beta_1 of the heavy ball that makes N, whose normalisation is done here.
+        second_moment: beta_2.
+        gamma: weight of the orthogonalised rest.
+        orthogonalizer: a map of `optax_muon.linalg`.
+        epsilon: Adam's.
+        count: set by `at`.
+
+    State: (m + n) k + k^2 floats for an m x n matrix, k the rank.
+    """
+
+    rank: int = 64
+    momentum: Any = 0.95
+    second_moment: Any = 0.95
+    gamma: Any = 0.2
+    orthogonalizer: SpectralMap = NewtonSchulz()
+    epsilon: float = 1e-8
+    count: Any = 0
+
+    def at(self, count: Array) -> "LeadingSubspace":
+        """Give the operation at update ``count``."""
+        return dataclasses.replace(self, count=count)
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Start from nothing."""
+        (*batch, n, m), wide = shape, accumulator_dtype(dtype)
+        k = min(self.rank, n, m)
+        shapes = {"basis": (n, k), "gram": (k, k), "second": (k, m)}
+        return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Array, Any, Info]:
+        """Learn from ``gradient`` and treat ``x``, a Nesterov heavy ball; stacks are (reduction, output)."""
+        del key
+        if 0 in x.shape:
+            return x, carry, Info()
+        wide = accumulator_dtype(x.dtype)
+        g = squarable(per_matrix["gradient"].astype(wide))
+        basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)
+        beta, t = self.second_moment, jnp.asarray(self.count, wide) + 1
+        second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))
+        # The sum of the heavy ball's weights, so that N is an average.
+        weights = (1 - self.momentum**t) / (1 - self.momentum)
+        ahead = (x.astype(wide) / (1 + self.momentum * weights)).astype(wide)
+        inside = FLOAT32.matmul(basis.mT, ahead)
+        size = jnp.sqrt(second / (1 - beta**t))
+        # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
+        floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
+        adam = FLOAT32.matmul(basis, inside / (size + floor + self.epsilon).astype(wide))
+        joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
+        y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)
+        return y.astype(x.dtype), {"basis": basis, "gram": small, "second": second}, Info()
+
+    def _first(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
+        basis = jnp.linalg.eigh(gram(g, "left"))[1][..., ::-1][..., : carry["basis"].shape[-1]]
+        return basis, (1 - self.second_moment) * gram(FLOAT32.matmul(basis.mT, g), "left")
+
+    def _next(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
+        old, small, beta = carry["basis"], carry["gram"], self.second_moment
+        seen = FLOAT32.matmul(g, FLOAT32.matmul(g.mT, old))
+        basis = jnp.linalg.qr(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)[0]
+        change = FLOAT32.matmul(old.mT, basis)
+        kept = FLOAT32.matmul(change.mT, FLOAT32.matmul(small, change))
+        return basis, beta * kept + (1 - beta) * gram(FLOAT32.matmul(basis.mT, g), "left")
+
+    def _rest(self, whole: Array, rest: Array) -> Array:
+        """Orthogonalise what the subspace left, unless that is rounding, which would be blown up to full size."""
+        if rest.shape[-2] <= min(self.rank, rest.shape[-1]):
+            return jnp.zeros_like(rest)
+        size = (rest.shape[-1] * rest.shape[-2]) ** 0.5
+        norms = [jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True) for a in (rest, whole)]
+        noise = norms[0] <= 10 * size * jnp.finfo(rest.dtype).eps * norms[1]
+        return jnp.where(noise, 0, _of_norm(self.orthogonalizer.apply(rest), size))
+
+
+def _of_norm(x: Array, norm: float) -> Array:
+    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+    unit = x / jnp.where(largest == 0, 1, largest)
+    size = jnp.linalg.norm(unit, axis=(-2, -1), keepdims=True)
+    return unit * (norm / jnp.where(size == 0, 1, size))

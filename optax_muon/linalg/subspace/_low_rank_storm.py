@@ -1,0 +1,75 @@
+"""STORM's momentum, remembered as a matrix of low rank."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._map import Info
+from optax_muon.linalg.subspace._whitening import GradientOp
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRankStorm(GradientOp):
+    r"""Correct a low-rank memory by the change of this batch's gradient, and compress the result anew (LiMuon).
+
+    .. math::
+        M_t = G_t + \mu (\hat M_{t-1} - G^{\text{prev}}_t), \qquad M_1 = G_1, \qquad
+        \hat M_t = \text{randomised SVD of } M_t \text{ of rank } r
+
+    Args:
+        momentum: mu.
+        rank: r, at most the smaller side.
+        oversampling: further columns of the sketch.
+        first: set by `at`.
+
+    State: (m + n + 1) r floats for an m x n matrix.
+    """
+
+    momentum: Any = 0.9
+    rank: int = 8
+    oversampling: int = 2
+    first: Any = True
+    needs_key: ClassVar[bool] = True
+
+    def at(self, count: Array) -> "LowRankStorm":
+        """Give the operation at update ``count``."""
+        return dataclasses.replace(self, first=count == 0)
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Start from zero."""
+        (*batch, m, n), wide = shape, accumulator_dtype(dtype)
+        r = min(self.rank, m, n)
+        shapes = {"left": (m, r), "values": (r,), "right": (r, n)}
+        return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Array, Any, Info]:
+        """Give M for the gradient ``x``, with ``gradient`` the one at the previous parameters."""
+        assert key is not None
+        if 0 in x.shape:
+            return x, carry, Info()
+        wide = x.astype(accumulator_dtype(x.dtype))
+        remembered = FLOAT32.matmul(carry["left"] * carry["values"][..., None, :], carry["right"])
+        change = remembered - per_matrix["gradient"].astype(wide.dtype)
+        m = wide + self.momentum * jnp.where(self.first, jnp.zeros_like(change), change)
+        return m.astype(x.dtype), self._compressed(m, key, carry["values"].shape[-1]), Info()
+
+    def _compressed(self, m: Array, key: Array, rank: int) -> dict[str, Array]:
+        columns = min(rank + self.oversampling, *m.shape[-2:])
+
+        def draw(key: Array) -> Array:
+            return jax.random.normal(key, (m.shape[-1], columns), m.dtype)
+
+        for _ in range(m.ndim - 2):
+            draw = jax.vmap(draw)
+        largest = jnp.max(jnp.abs(m), axis=(-2, -1), keepdims=True)
+        unit = jnp.where(largest == 0, 1, largest)
+        q = jnp.linalg.qr(FLOAT32.matmul(m / unit, draw(key)))[0]
+        u, s, vh = jnp.linalg.svd(FLOAT32.matmul(q.mT, m / unit), full_matrices=False)
+        left = FLOAT32.matmul(q, u[..., :rank])
+        return {"left": left, "values": s[..., :rank] * unit[..., 0], "right": vh[..., :rank, :]}

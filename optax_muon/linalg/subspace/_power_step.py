@@ -1,0 +1,68 @@
+"""One step of power iteration on a subspace that is remembered."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._inputs import require_inexact
+from optax_muon.linalg._map import Info, MatrixOp
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerStep(MatrixOp):
+    r"""Follow the leading singular directions by one power step a call, and give a near-orthogonal rank-k matrix.
+
+    Written for matrices X as (m, n), X^T here being a stack's (reduction, output):
+
+    .. math::
+        P = \operatorname{qr}(X^T Q), \qquad R = X P, \qquad
+        Q \leftarrow R \operatorname{diag}(\|R_j\| + \epsilon)^{-1}, \qquad Y = Q P^T
+
+    Repeated on one matrix Y tends to the polar factor of its best rank-k approximation. ``info.factors`` is (R, P):
+    :math:`R P^T` is the part of X that was seen.
+
+    Args:
+        rank: k, reduced to min(m, n) where that is smaller.
+        epsilon: keeps the columns of a zero matrix finite.
+        seed: of the first Q, normal numbers, the same for every matrix of one shape.
+
+    State: k floats per row of X.
+    """
+
+    rank: int
+    epsilon: float = 1e-8
+    seed: int = 0
+
+    def __post_init__(self):
+        """Refuse a rank that is none."""
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise ValueError(f"PowerStep: rank must be a whole number >= 1, not {self.rank}")
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw Q."""
+        *batch, m, n = shape
+        size = (m, min(self.rank, m, n))
+        start = jax.random.normal(jax.random.key(self.seed), size, accumulator_dtype(dtype))
+        return jnp.broadcast_to(start, (*batch, *size))
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Float[Array, "*batch m n"], Array, Info]:
+        """Take one step for every matrix; the result has the dtype of ``x``."""
+        del key, per_matrix
+        require_inexact(x, "PowerStep")
+        if 0 in x.shape:
+            return (
+                x,
+                carry,
+                Info(factors=(carry, jnp.zeros((*x.shape[:-2], x.shape[-1], carry.shape[-1]), carry.dtype))),
+            )
+        wide = x.astype(carry.dtype)
+        p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
+        r = FLOAT32.matmul(wide, p)
+        q = r / (jnp.linalg.norm(r, axis=-2, keepdims=True) + self.epsilon)
+        return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))

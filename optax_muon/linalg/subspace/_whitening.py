@@ -1,0 +1,185 @@
+"""Whitening by averaged Gram matrices of gradients."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, TypeVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
+from optax_muon.linalg._map import Info, MatrixOp
+from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
+
+Op = TypeVar("Op", bound="GradientOp")
+
+
+class GradientOp(MatrixOp):
+    """A `MatrixOp` whose ``apply`` takes ``gradient``, the raw gradient's matrices, and which knows the time."""
+
+    real_only: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def at(self: Op, count: Array) -> Op:
+        """Give the operation as it is at update ``count``, from zero; a scalar, the same for all matrices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KroneckerWhitening(GradientOp):
+    r"""Divide by the square root of a Kronecker covariance, fitted in Kullback-Leibler divergence (KL-Shampoo).
+
+    .. math::
+        S_L \leftarrow \beta S_L + \tfrac{1 - \beta}{n} G S_R^{-1} G^T, \qquad
+        S_R \leftarrow \beta S_R + \tfrac{1 - \beta}{m} G^T S_L^{-1} G, \qquad Y = S_L^{-1/2} X S_R^{-1/2}
+
+    Both factors are renewed from the old ones. Inverses go through bases Q that follow the factors on a schedule, and
+    the eigenvalues diag(Q^T S Q). A factor starts from the first nonzero gradient's RMS times I, without which a
+    gradient of rank one would be divided by nothing.
+
+    Args:
+        decay: beta.
+        refresh: when and how the bases follow.
+        max_side: a longer side is left as it is, and keeps no factor.
+        epsilon: eigenvalues count at least this fraction of the largest.
+        how: set by `at`.
+
+    State: 2 (m^2 + n^2) floats for an m x n matrix.
+    """
+
+    decay: Any = 0.95
+    refresh: Refresh = Refresh()
+    max_side: int = 10000
+    epsilon: float = 1e-8
+    how: Any = KEEP
+
+    def at(self, count: Array) -> "KroneckerWhitening":
+        """Give the operation at update ``count``."""
+        return dataclasses.replace(self, how=self.refresh.how(count))
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Start from factors of zero and bases of I."""
+        memory, wide = {}, accumulator_dtype(dtype)
+        for side, n in zip(SIDES, shape[-2:], strict=True):
+            if 0 < n <= self.max_side:
+                full = (*shape[:-2], n, n)
+                memory[f"{side}_factor"] = jnp.zeros(full, wide)
+                memory[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
+        return memory
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Array, Any, Info]:
+        """Learn from ``gradient`` and whiten ``x``."""
+        del key
+        if not carry or 0 in x.shape:
+            return x, carry, Info()
+        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        old, new = self._seeded(g, carry), {}
+        roots = self._roots(old)
+        for side, other in zip(SIDES, SIDES[::-1], strict=True):
+            if side in old:
+                # The division comes before the product, which keeps huge and tiny gradients in range.
+                scaled = _scaled(to_basis(g, _only(old, other)), _only(roots, other))
+                learned = gram(scaled, side) / x.shape[-1 if side == "left" else -2]
+                new[f"{side}_factor"] = self.decay * old[f"{side}_factor"] + (1 - self.decay) * learned
+                new[side] = followed(old[side], new[f"{side}_factor"], self.how)
+        bases = {side: new[side] for side in SIDES if side in new}
+        y = _scaled(to_basis(x.astype(g.dtype), bases), self._roots(new))
+        return from_basis(y, bases).astype(x.dtype), new, Info()
+
+    def _seeded(self, g: Array, memory: dict[str, Array]) -> dict[str, Array]:
+        largest = jnp.max(jnp.abs(g), axis=(-2, -1), keepdims=True)
+        unit = jnp.where(largest == 0, 1, largest)
+        rms = largest * jnp.sqrt(jnp.mean(jnp.square(g / unit), axis=(-2, -1), keepdims=True))
+        both = sum(side in memory for side in SIDES) == 2
+        seeded = dict(memory)
+        for side in SIDES:
+            if side in memory:
+                factor = memory[f"{side}_factor"]
+                blank = jnp.all(factor == 0, axis=(-2, -1), keepdims=True)
+                identity = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
+                seed = (rms if both else rms * rms) * identity
+                seeded[f"{side}_factor"] = jnp.where(blank, seed, factor)
+        return seeded
+
+    def _roots(self, memory: dict[str, Array]) -> dict[str, Array]:
+        """Inverse square roots of the eigenvalues, by side."""
+        return {
+            side: inverse_root(along(memory[side], memory[f"{side}_factor"]), self.epsilon)
+            for side in SIDES
+            if side in memory
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class OneSidedWhitening(GradientOp):
+    r"""Divide by the square root of the smaller side's averaged Gram matrix (ASGO).
+
+    .. math::
+        S \leftarrow \beta S + (1 - \beta) G G^T, \qquad Y = S^{+1/2} X, \qquad S^{+1/2} = (S^{1/2})^+
+
+    written for a matrix with at most as many rows as columns; else from the right.
+
+    Args:
+        decay: beta; at 0 with the gradient itself as input, Y is its polar factor.
+        refresh: when and how the basis of S follows.
+        epsilon: eigenvalues below this fraction of the largest count as zero, and are left out.
+        how: set by `at`.
+
+    State: 2 min(m, n)^2 floats for an m x n matrix.
+    """
+
+    decay: Any = 0.8
+    refresh: Refresh = Refresh(every=1, method="decompose")
+    epsilon: float | None = None
+    how: Any = KEEP
+
+    def at(self, count: Array) -> "OneSidedWhitening":
+        """Give the operation at update ``count``."""
+        return dataclasses.replace(self, how=self.refresh.how(count))
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+        """Start from a factor of zero and a basis of I."""
+        n, wide = min(shape[-2:]), accumulator_dtype(dtype)
+        full = (*shape[:-2], n, n)
+        return {"factor": jnp.zeros(full, wide), "basis": jnp.broadcast_to(jnp.eye(n, dtype=wide), full)}
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+    ) -> tuple[Array, Any, Info]:
+        """Learn from ``gradient`` and whiten ``x``."""
+        del key
+        if 0 in x.shape:
+            return x, carry, Info()
+        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        side = "left" if x.shape[-2] <= x.shape[-1] else "right"
+        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
+        basis = followed(carry["basis"], factor, self.how)
+        values = along(basis, factor)
+        cutoff = values.shape[-1] * jnp.finfo(values.dtype).eps if self.epsilon is None else self.epsilon
+        kept = ~(values <= cutoff * jnp.max(values, axis=-1, keepdims=True))  # NaN is kept: it must be seen
+        root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
+        bases = {side: basis}
+        y = from_basis(_scaled(to_basis(x.astype(g.dtype), bases), {side: root}), bases)
+        return y.astype(x.dtype), {"factor": factor, "basis": basis}, Info()
+
+
+def along(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"]) -> Float[Array, "*batch m"]:
+    """``diag(Q^T S Q)``, what a factor measures along the columns of a basis."""
+    return jnp.sum(basis * FLOAT32.matmul(factor, basis), axis=-2)
+
+
+def inverse_root(values: Float[Array, "*batch m"], epsilon: float) -> Float[Array, "*batch m"]:
+    """``1 / sqrt``, of values raised to ``epsilon`` times the largest; all zero gives zero."""
+    largest = jnp.max(values, axis=-1, keepdims=True)
+    floored = jnp.maximum(values, epsilon * largest)
+    return jnp.where(floored == 0, 0, 1 / jnp.sqrt(jnp.where(floored == 0, 1, floored)))
+
+
+def _only(memory: dict[str, Array], side: str) -> dict[str, Array]:
+    return {side: memory[side]} if side in memory else {}
+
+
+def _scaled(x: Array, roots: dict[str, Array]) -> Array:
+    x = x * roots["left"][..., :, None] if "left" in roots else x
+    return x * roots["right"][..., None, :] if "right" in roots else x

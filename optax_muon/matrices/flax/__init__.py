@@ -1,0 +1,1 @@
+"""What the modules of a Flax model say of their parameters."""

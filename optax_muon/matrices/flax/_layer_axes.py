@@ -1,0 +1,119 @@
+"""Axes of the kernels of Flax's layers, by kind of layer; axes of stacked layers are not counted here."""
+
+import math
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from optax_muon.matrices._by_name import Finding, UnknownLeafError
+from optax_muon.matrices._leaf import Leaf
+
+
+class Site(NamedTuple):
+    """One parameter, where its module keeps it.
+
+    Attributes:
+        path: of the parameter, in the tree of parameters.
+        name: of the parameter, in its module.
+        shape: without the axes that number stacked layers.
+        module: that holds the parameter.
+        owner: the module that holds this module, or None.
+        equation: of an einsum, where the call told it.
+        stacked: whether it is one of several layers that one array holds, in a model that has other layers too.
+        beside: names of the modules that the owner holds, this one among them.
+    """
+
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    module: Any
+    owner: Any = None
+    equation: str | None = None
+    stacked: bool = False
+    beside: frozenset[str] = frozenset()
+
+    @property
+    def place(self) -> str:
+        """Path and type of the module, for messages."""
+        where = self.path.removesuffix(self.name).rstrip("/")
+        return f"{type(self.module).__name__} at {where!r}" if where else f"the model, {type(self.module).__name__}"
+
+
+def names_beside(path: str, name: str, paths: Collection[str]) -> frozenset[str]:
+    """Names of the modules in the same place as the one that holds this parameter."""
+    module = path.removesuffix(name).rstrip("/")
+    prefix = module.rpartition("/")[0]
+    tails = (other.removeprefix(prefix).lstrip("/") for other in paths if other.startswith(prefix))
+    return frozenset(tail.split("/")[0] for tail in tails)
+
+
+def dense(site: Site) -> Finding:
+    """Kernel (in, out); without a telling name it may be a head."""
+    return Finding(Leaf("hidden", 0, 1), type(site.module).__name__, True)
+
+
+def general(site: Site) -> Finding:
+    """Kernel (*batch, *in, *out) of a dense layer over several axes."""
+    module, rank = site.module, len(site.shape)
+    batch = len(getattr(module, "batch_axis", None) or _tuple(getattr(module, "batch_dims", ())))
+    cut = batch + len(_tuple(module.axis))
+    return Finding(Leaf("hidden", range(batch, cut), range(cut, rank)), type(module).__name__, True)
+
+
+def einsum(site: Site) -> Finding:
+    """Kernel of an equation: what the result lacks is summed over, what the input lacks is made.
+
+    Output axes stand in the order of the result, reduction axes in that of the input.
+    """
+    equation = (site.equation or getattr(site.module, "einsum_str", None) or "").replace(" ", "")
+    if not equation:
+        raise UnknownLeafError(f"{site.place} gets its equation only when called")
+    operands, result = equation.split("->")
+    given, kernel = operands.split(",")
+    if "." in kernel or len(set(kernel)) < len(kernel):
+        raise UnknownLeafError(f"{site.place} has the equation {equation!r}, whose kernel has no plain axes")
+    summed = [letter for letter in given if letter in kernel and letter not in result]
+    summed += [letter for letter in kernel if letter not in given and letter not in result]
+    made = [letter for letter in result if letter in kernel and letter not in given]
+    if not summed or not made:
+        return Finding(Leaf("vector"), f"einsum {equation}: scales, makes no mixture")
+    leaf = Leaf("hidden", [kernel.index(letter) for letter in summed], [kernel.index(letter) for letter in made])
+    return Finding(leaf, f"einsum {equation}", True)
+
+
+def convolution(site: Site) -> Finding:
+    """Kernel (*window, in / groups, out); every group of a grouped one is a matrix of its own."""
+    groups, rank = site.module.feature_group_count, len(site.shape)
+    out, fan_in = site.shape[-1] // groups, math.prod(site.shape[:-1])
+    if groups > 1 and min(out, fan_in) == 1:
+        return Finding(Leaf("vector"), f"{groups} groups, each a vector: depthwise")
+    split = (out,) * groups if groups > 1 else None
+    return Finding(Leaf("hidden", range(rank - 1), rank - 1, split), f"{rank - 2}-d convolution")
+
+
+def transposed_convolution(site: Site) -> Finding:
+    """Kernel (*window, in, out), or (*window, out, in) where the module transposes it."""
+    n = len(site.shape) - 2
+    swap = site.module.transpose_kernel
+    reduction, output = (n + 1, n) if swap else (n, n + 1)
+    reason = f"{n}-d transposed convolution" + (", kernel transposed" if swap else "")
+    return Finding(Leaf("hidden", (*range(n), reduction), output), reason)
+
+
+def local_convolution(site: Site) -> Finding:
+    """Kernel (*places, window * in, out): one matrix per place."""
+    rank = len(site.shape)
+    return Finding(Leaf("hidden", rank - 2, rank - 1), "locally connected: one matrix per place")
+
+
+def embedding(site: Site) -> Finding:
+    """Table (vocabulary, features)."""
+    return Finding(Leaf("embedding", 0, 1), type(site.module).__name__)
+
+
+def low_rank_adapter(site: Site) -> Finding:
+    """Factors (in, rank) and (rank, out)."""
+    return Finding(Leaf("hidden", 0, 1), "LoRA factor " + ("(in, rank)" if site.name == "lora_a" else "(rank, out)"))
+
+
+def _tuple(x: Any) -> tuple[int, ...]:
+    return (x,) if isinstance(x, int) else tuple(x)

@@ -1,0 +1,89 @@
+"""Leaves of a Flax model, read from its modules."""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import PyTree
+
+from optax_muon.matrices._by_name import Finding, Rules, find
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices.flax._reading import Modules
+from optax_muon.matrices.flax._roles import Attention, routers
+
+
+def leaves_from_flax(
+    model: Any,
+    *example_inputs: Any,
+    wrt: Any = None,
+    rules: Rules = (),
+    attention: Attention = Attention(),  # noqa: B008 - immutable
+    modules: Modules | None = None,
+    **example_options: Any,
+) -> PyTree[Leaf]:
+    """Read the role and the axes of every parameter from the modules of a Flax model.
+
+    Use it instead of names and ranks wherever the model is at hand: a kernel of rank three is stacked layers for one
+    module and attention heads for another, and only the module knows. Nothing is computed: a Linen model is traced.
+
+    Args:
+        model: an `nnx.Module`, or a `linen.Module` that is not bound.
+        *example_inputs: of a Linen model, arrays or `jax.ShapeDtypeStruct`; an NNX model needs none.
+        wrt: filter of the trained variables of an NNX model, as for `nnx.Optimizer`; default `nnx.Param`.
+        rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
+            the axes that the module tells.
+        attention: what one matrix is among the projections of an attention.
+        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count from the
+            end (negative), since an NNX layer of your own does not say how many stacked axes stand in front of them.
+        **example_options: keywords of a Linen model's call, ``method`` among them.
+
+    Returns:
+        A tree of `Leaf` like the parameters (`nnx.State`, or Linen's ``params``), for `describe`, `labels`,
+        `for_matrices` and `dimension_numbers`.
+
+    Raises:
+        UnknownLeafError: naming the parameters, and their modules, that need a rule.
+
+    Example:
+        >>> import optax_muon as om
+        >>> from flax import nnx
+        >>> model = nnx.eval_shape(lambda: nnx.Conv(3, 8, (5, 5), rngs=nnx.Rngs(0)))
+        >>> om.leaves_from_flax(model)["kernel"].reduction
+        (0, 1, 2)
+    """
+    # Here and not above: Flax takes a second to import, and plain trees do without it.
+    from optax_muon.matrices.flax._linen import is_linen, read_linen
+    from optax_muon.matrices.flax._nnx import is_nnx, read_nnx
+
+    _check_modules(modules or {})
+    if is_nnx(model):
+        if example_options:
+            raise ValueError(
+                f"leaves_from_flax: an NNX model is not called, so {next(iter(example_options))!r} is unknown"
+            )
+        reading = read_nnx(model, wrt, attention, modules or {})
+    elif is_linen(model):
+        if wrt is not None:
+            raise ValueError("leaves_from_flax: wrt filters an NNX model; a Linen model's leaves are its 'params'")
+        reading = read_linen(model, example_inputs, example_options, attention, modules or {})
+    else:
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
+    leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
+    found = find(reading.shapes, rules, leaves, reading.problems)
+
+    def finish(path: str, x: Any, entry: Finding) -> Leaf:
+        spec = reading.specs.get(path) if entry.leaf.spec is None else entry.leaf.spec
+        return dataclasses.replace(entry.leaf, spec=spec, why=entry.reason, assumed=entry.assumed)
+
+    return map_by_path(finish, reading.shapes, found)
+
+
+def _check_modules(modules: Modules) -> None:
+    for module, leaves in modules.items():
+        for name, leaf in leaves.items():
+            if any(axis >= 0 for axis in leaf.reduction + leaf.output):
+                raise ValueError(
+                    f"leaves_from_flax: modules: axes of {name!r} in {module.__name__} must be negative, counted from "
+                    f"the end, not {leaf.reduction} and {leaf.output}"
+                )

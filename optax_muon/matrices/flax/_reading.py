@@ -1,0 +1,62 @@
+"""What a model tells of its parameters, module by module."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from optax_muon.matrices._by_name import Finding, UnknownLeafError
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices.flax._layer_axes import Site
+from optax_muon.matrices.flax._layer_table import Kind, lookup
+from optax_muon.matrices.flax._roles import Attention, by_name, with_role
+
+Modules = Mapping[type, Mapping[str, Leaf]]
+
+
+class Reading(NamedTuple):
+    """What a model tells of its parameters.
+
+    Attributes:
+        shapes: a tree of `jax.ShapeDtypeStruct` like the parameters.
+        leaves: by path, where the model tells.
+        problems: by path, why it does not.
+        specs: by path, how a parameter lies, where metadata or the array say so.
+    """
+
+    shapes: PyTree
+    leaves: dict[str, Leaf]
+    problems: dict[str, str]
+    specs: dict[str, Any]
+
+
+def read_site(
+    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules
+) -> Finding | UnknownLeafError:
+    """Read one parameter, with axes as its own module counts them; give the error where it cannot be told."""
+    own = (lookup(modules, site.module) or {}).get(site.name)
+    kind = lookup(kinds, site.module)
+    try:
+        if own is not None:
+            own.check(site.path, site.shape)
+            axes = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
+            reduction, output = axes
+            leaf = dataclasses.replace(own, reduction=reduction, output=output)
+            return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
+        if kind is None or site.name not in kind.names:
+            return by_name(site)
+        return with_role(site, kind.read(site), attention)
+    except UnknownLeafError as error:
+        return error
+
+
+def noted(found: Finding, change: Callable[[Leaf], Leaf]) -> Leaf:
+    """Write a finding's reason into its leaf, after ``change``."""
+    return dataclasses.replace(change(found.leaf), why=found.reason, assumed=found.assumed)
+
+
+def abstract(tree: PyTree) -> PyTree:
+    """Give shapes and dtypes of a tree of arrays."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

@@ -1,0 +1,85 @@
+"""One matrix on several devices: every member holds some of its columns."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from optax_muon.linalg import Frobenius, NewtonSchulz
+from optax_muon.placement._loop import Op
+from optax_muon.placement.exchange._all_to_all import Grid
+
+
+def team_iteration(op: Op) -> NewtonSchulz | None:
+    """Give the plain iteration that a team can run in place of ``op``, the same polynomials; None: there is none.
+
+    In a team the big products are divided already, so the Gram iteration's longer chain of small ones saves nothing.
+    """
+    plain = getattr(op, "plain", op)
+    if isinstance(plain, NewtonSchulz) and isinstance(plain.normalizer, Frobenius):
+        return plain
+    return None
+
+
+def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, float]] | None:
+    """FLOPs and bytes per device for an (m, n) matrix on a team of t; None: ``op`` runs on one device only."""
+    plain = team_iteration(op)
+    if plain is None:
+        return None
+    steps, terms = plain.rows.shape
+    itemsize = plain.arithmetic.working_dtype(dtype).itemsize
+
+    def of(m: int, n: int, t: int) -> tuple[float, float]:
+        m = -(-m // t) * t
+        # The Gram matrix is summed over the team (as much as two gathers), and each product of it is gathered.
+        sent = m * m * (t - 1) / t * (2 * jnp.dtype(jnp.float32).itemsize + (terms - 2) * itemsize)
+        return steps * (4.0 * m * m * -(-n // t) + (terms - 2) * 2.0 * m**3 / t), steps * sent
+
+    return of
+
+
+def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
+    """Run the plain iteration on matrices (repeat, m, share of n), one after another.
+
+    Per step: the sum of everyone's Gram matrix, own rows of its polynomial, a gather of these, own columns of the
+    product. Teams are consecutive devices of the grid.
+    """
+    plain = team_iteration(op)
+    assert plain is not None
+    devices, axes = math.prod(grid.values()), tuple(grid)
+    groups = [list(range(first, first + team)) for first in range(0, devices, team)]
+    m = x.shape[1]
+    rows = -(-m // team)
+    mine = lax.axis_index(axes) % team * rows
+    storage, arithmetic = plain.arithmetic.working_dtype(x.dtype), plain.arithmetic
+
+    def own(matrix: Array) -> Array:
+        return lax.dynamic_slice_in_dim(matrix, mine, rows, 0)
+
+    def step(y: Array, row: Array) -> tuple[Array, None]:
+        gram = lax.psum(arithmetic.gram(y), axes, axis_index_groups=groups)
+        inner = row[-1] * gram
+        for c in row[-2:0:-1]:
+            part = c * own(gram) + arithmetic.matmul(own(gram).astype(storage), inner.astype(storage))
+            inner = lax.all_gather(part.astype(storage), axes, axis_index_groups=groups, tiled=True)
+        return (row[0] * y + arithmetic.matmul(inner.astype(storage), y)).astype(storage), None
+
+    def one(x: Array) -> Array:
+        y = _normalized(x, axes, groups) / plain.safety
+        table = jnp.asarray(plain.rows, jnp.real(y).dtype)
+        return lax.scan(step, y.astype(storage), table)[0].astype(x.dtype)
+
+    padded = jnp.pad(x, ((0, 0), (0, team * rows - m), (0, 0)))
+    return (one(padded[0])[None] if x.shape[0] == 1 else lax.map(one, padded))[:, :m]
+
+
+def _normalized(x: Array, axes: tuple[str, ...], groups: list[list[int]]) -> Array:
+    """`Frobenius` of the whole matrix: zero stays zero, NaN stays NaN."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    largest = jnp.max(lax.all_gather(jnp.max(jnp.abs(x)), axes, axis_index_groups=groups))
+    x = x / jnp.where(largest == 0, 1, largest)
+    norm = jnp.sqrt(lax.psum(jnp.sum(jnp.real(x * jnp.conj(x))), axes, axis_index_groups=groups))
+    return x / jnp.where(norm == 0, 1, norm)

@@ -1,0 +1,58 @@
+"""Values per matrix (memory, keys, duals) of a parameter whose matrices are dealt out over a mesh."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jaxtyping import PyTree
+
+from optax_muon.placement.exchange._schedule import Shard
+
+
+def localize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
+    """Take this device's matrices out of values of all: (count, ...) to (local count, ...)."""
+    if not shard.batch_axes:
+        return values
+
+    def take(x: Any) -> Any:
+        x = x.reshape(*_whole_batch(shard, sizes), -1, *x.shape[1:])
+        for i, axis in enumerate(shard.leaf.batch(len(shard.shape))):
+            names, length = shard.dims[axis], shard.shape[axis]
+            if names:
+                x = lax.dynamic_slice_in_dim(x, lax.axis_index(names) * length, length, i)
+        return x.reshape(-1, *x.shape[len(_whole_batch(shard, sizes)) + 1 :])
+
+    return jax.tree.map(take, values)
+
+
+def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
+    """Undo `localize`: every device learns the values of all matrices."""
+    if not shard.batch_axes:
+        return values
+    batch = shard.leaf.batch(len(shard.shape))
+
+    def gather(x: Any) -> Any:
+        x = x.reshape(*(shard.shape[axis] for axis in batch), -1, *x.shape[1:])
+        for i, axis in enumerate(batch):
+            if shard.dims[axis]:
+                x = lax.all_gather(x, shard.dims[axis], axis=i, tiled=True)
+        return x.reshape(-1, *x.shape[len(batch) + 1 :])
+
+    return jax.tree.map(gather, values)
+
+
+def per_matrix(values: PyTree, count: int) -> PyTree:
+    """Give values of several stacks, or of several pieces of each matrix, one leading axis of ``count`` matrices."""
+    return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), values)
+
+
+def per_piece(values: PyTree) -> PyTree:
+    """Undo `per_matrix`."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+
+
+def _whole_batch(shard: Shard, sizes: Mapping[str, int]) -> Sequence[int]:
+    axes = shard.leaf.batch(len(shard.shape))
+    return [shard.shape[axis] * math.prod(sizes[name] for name in shard.dims[axis]) for axis in axes]

@@ -1,0 +1,207 @@
+"""What a mesh does with the matrices of a tree: which stay, which travel, in which rounds."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from optax_muon.linalg import SpectralMap
+from optax_muon.matrices._leaf import Leaf, matrix_shapes
+from optax_muon.placement._flops import matrix_flops
+from optax_muon.placement._loop import Op
+from optax_muon.placement._sharding import Dims
+from optax_muon.placement.exchange._device_teams import team_costs
+from optax_muon.placement.exchange._planner import Costs, Item, Kind, Run, exchange_elements, plan_runs
+from optax_muon.placement.exchange._tiles import Cut, plan_cut
+
+
+class Shard(NamedTuple):
+    """One parameter as every device sees it: the local shape, and the axes that split each dimension."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: Any
+    leaf: Leaf
+    dims: Dims
+
+    @property
+    def batch_axes(self) -> tuple[str, ...]:
+        """Axes that split its batch dimensions."""
+        return tuple(name for axis in self.leaf.batch(len(self.shape)) for name in self.dims[axis])
+
+
+class Group(NamedTuple):
+    """Matrices that travel over the same axes: length of every axis in device order, and runs by round."""
+
+    grid: dict[str, int]
+    rounds: list[list[Run]]
+
+
+class Schedule(NamedTuple):
+    """The plan of one update.
+
+    Attributes:
+        cuts: how each shard falls into stacks of blocks.
+        places: item index -> (shard, stack of its cut).
+        groups: what travels.
+        stay: shards that are computed where they lie.
+    """
+
+    cuts: list[Cut]
+    places: list[tuple[int, int]]
+    groups: list[Group]
+    stay: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to schedule; see `OverMesh`."""
+
+    axes: tuple[str, ...] | None
+    slow_axes: tuple[str, ...]
+    max_bytes: int
+    flops_per_byte: float
+    teams: bool
+
+
+def make_schedule(
+    op: Op,
+    shards: Sequence[Shard],
+    sizes: Mapping[str, int],
+    usable: Sequence[str],
+    options: Options,
+) -> Schedule:
+    """Plan one update; ``sizes``: length of every mesh axis; ``usable``: axes whose replicas may share the work.
+
+    Raises:
+        ValueError: where a slow axis cuts a matrix.
+    """
+    cuts = [plan_cut(shard.shape, shard.leaf, shard.dims) for shard in shards]
+    places, items, stay = [], {}, []
+    for s, (shard, cut) in enumerate(zip(shards, cuts, strict=True)):
+        _refuse_slow(shard, cut, options)
+        travels = any(block.axes for block in cut.blocks)
+        if 0 in shard.shape or (not travels and shard.batch_axes):
+            stay.append(s)
+            continue
+        for i, (block, (count, _, _)) in enumerate(zip(cut.blocks, matrix_shapes(shard.shape, cut.leaf), strict=True)):
+            kind = _kind(op, block, sizes, cut, shard.dtype)
+            items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(places)))
+            places.append((s, i))
+    groups, costs = [], _costs(op, options)
+    for (batch_axes, travels), members in items.items():
+        free = [a for a in usable if a not in (*batch_axes, *options.slow_axes) and sizes[a] > 1]
+        if travels:
+            groups += _travel(members, free, sizes, costs(members), options)
+        else:
+            group = _divide(members, free, sizes, costs(members), options)
+            groups += group
+            stay += [] if group else sorted({places[item.index][0] for item in members})
+    return Schedule(cuts, places, groups, stay)
+
+
+def _refuse_slow(shard: Shard, cut: Cut, options: Options) -> None:
+    slow = [name for block in cut.blocks for name in block.axes if name in options.slow_axes]
+    if slow:
+        raise ValueError(
+            f"{shard.path}: the slow axis {slow[0]!r} cuts its matrices, which would have to travel over it; shard a "
+            f"batch axis over {slow[0]!r} instead, or take it out of slow_axes"
+        )
+
+
+def _kind(op: Op, block: Any, sizes: Mapping[str, int], cut: Cut, dtype: Any) -> Kind:
+    m, n = block.whole(sizes)
+    turned = isinstance(op, SpectralMap) and op.commutes_with_transpose and cut.split is None and m > n
+    return Kind(block, (n, m) if turned else (m, n), turned, cut.split, str(jnp.dtype(dtype)))
+
+
+def _costs(op: Op, options: Options) -> Any:
+    @functools.cache
+    def flops(m: int, n: int, dtype: str) -> float:
+        return matrix_flops(op, m, n, jnp.dtype(dtype))
+
+    def of(members: Sequence[Item]) -> Costs:
+        dtype = members[0].kind.dtype
+        whole = all(item.kind.split is None for item in members)
+        teams = team_costs(op, jnp.dtype(dtype)) if options.teams and whole else None
+        pads = isinstance(op, SpectralMap) and op.commutes_with_padding
+        return Costs(lambda m, n: flops(m, n, dtype), teams, options.flops_per_byte, pads)
+
+    return of
+
+
+def _travel(
+    members: Sequence[Item], free: Sequence[str], sizes: Mapping[str, int], costs: Costs, options: Options
+) -> list[Group]:
+    """Use replicas of the cut matrices too, unless the axes that cut them do it for less."""
+    cutting: dict[frozenset[str], list[Item]] = {}
+    for item in members:
+        cutting.setdefault(frozenset(item.kind.block.axes), []).append(item)
+    extra = [a for a in free if options.axes is None or a in options.axes]
+    choices = [[(list(frozenset().union(*cutting) | set(extra)), list(members))]]
+    if options.axes is None:
+        choices.append([(list(axes), some) for axes, some in cutting.items()])
+    plans = []
+    for choice in choices:
+        total, groups = 0.0, []
+        for axes, some in choice:
+            grid = {name: length for name, length in sizes.items() if name in axes}
+            for dtype in dict.fromkeys(item.kind.dtype for item in some):
+                runs, cost = plan_runs([item for item in some if item.kind.dtype == dtype], grid, costs)
+                total += cost
+                groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+        plans.append((total, len(plans), groups))
+    return min(plans)[2]
+
+
+def _divide(
+    members: Sequence[Item], free: Sequence[str], sizes: Mapping[str, int], costs: Costs, options: Options
+) -> list[Group]:
+    """Divide replicated matrices if the gathering of the results costs less than repeating all the work."""
+    names = [a for a in free if options.axes is None or a in options.axes]
+    grid = {name: length for name, length in sizes.items() if name in names}
+    if not grid:
+        return []
+    total, groups = 0.0, []
+    for dtype in dict.fromkeys(item.kind.dtype for item in members):
+        runs, cost = plan_runs([item for item in members if item.kind.dtype == dtype], grid, costs)
+        total += cost
+        groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+    alone = sum(item.count * costs.flops(*item.kind.shape) for item in members)
+    return groups if total < alone or options.axes is not None else []
+
+
+def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> list[list[Run]]:
+    """Deal runs out to rounds that send and receive at most ``max_bytes`` per device, one run at least."""
+    devices, rounds, filled = math.prod(grid.values()), [], max_bytes
+    for run in runs:
+        elements = max(exchange_elements(run.kinds, run.team, grid))
+        nbytes = 2 * elements * devices * jnp.dtype(run.kinds[0].dtype).itemsize
+        per_round = devices // run.team
+        for i in range(run.repeat):
+            if filled + nbytes > max_bytes:
+                rounds.append([])
+                filled = 0
+            piece = _slice(run, i * per_round, (i + 1) * per_round)
+            started = bool(i and rounds[-1])  # then the round ends with this run's last repetition
+            rounds[-1] = [*rounds[-1][:-1], _glue(rounds[-1][-1], piece)] if started else [*rounds[-1], piece]
+            filled += nbytes
+    return rounds
+
+
+def _slice(run: Run, start: int, stop: int) -> Run:
+    parts, at = [], 0
+    for part in run.parts:
+        length = part.stop - part.start
+        begin, end = max(start - at, 0), min(stop - at, length)
+        if end > begin:
+            parts.append(part._replace(start=part.start + begin, stop=part.start + end))
+        at += length
+    return run._replace(repeat=1, parts=tuple(parts))
+
+
+def _glue(a: Run, b: Run) -> Run:
+    return a._replace(repeat=a.repeat + b.repeat, parts=a.parts + b.parts)
