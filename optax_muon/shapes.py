@@ -42,7 +42,7 @@ class RMSMatch(ShapeScale):
     rms: float = 0.2
 
     def __post_init__(self):
-        """Refuse a non-positive size."""
+        """Raise on a non-positive size."""
         if not self.rms > 0:
             raise ValueError(f"RMSMatch: rms must be positive, not {self.rms}")
 

@@ -45,7 +45,7 @@ class Lanczos:
     seed: int = 0
 
     def __post_init__(self):
-        """Refuse a search that cannot start or end."""
+        """Raise on a search that cannot start or end."""
         if self.iterations < 1:
             raise ValueError(f"Lanczos: iterations must be at least 1, not {self.iterations}")
         if not self.tolerance >= 0:

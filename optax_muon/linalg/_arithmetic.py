@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# HIGHEST is full float32 everywhere. HIGH is TF32 on a GPU and three bfloat16 passes on a TPU.
 _HIGH, _HIGHEST = jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST
 
 
@@ -27,7 +28,8 @@ class Arithmetic:
     precision: jax.lax.Precision = _HIGHEST
 
     def __post_init__(self):
-        """Refuse a storage or precision in which no iteration was measured."""
+        """Raise on a storage or precision in which no iteration was measured."""
+        # Float8 keeps 3 or 4 bits: no published schedule survives that.
         allowed = ("bfloat16", "float16", "float32", "float64")
         if self._storage_name not in (None, *allowed):
             raise ValueError(f"Arithmetic: storage must be None or one of {', '.join(allowed)}, not {self.storage}")
@@ -42,8 +44,10 @@ class Arithmetic:
         """
         if self._storage_name == "bfloat16":
             return 8
+        # A TPU then multiplies float32 in one bfloat16 pass and a CPU in full: no one number holds for both.
         if self.precision == jax.lax.Precision.DEFAULT:
             return None
+        # Float64 storage counts as 24: restarts that suit float32 suit it too, and its own rounding is smaller.
         return 11 if self.precision == _HIGH or self._storage_name == "float16" else 24
 
     @property
@@ -59,11 +63,13 @@ class Arithmetic:
 
     @property
     def _storage_name(self) -> str | None:
+        """Name of the storage dtype, such as 'bfloat16', or None."""
         return None if self.storage is None else jnp.dtype(self.storage).name
 
     def working_dtype(self, dtype: Any) -> Any:
         """Dtype of the iterates for input of ``dtype``."""
         wide = accumulator_dtype(dtype)
+        # None widens: an iteration on bfloat16 input without a named storage is a float32 iteration.
         if self.storage is None:
             return wide
         if jnp.issubdtype(wide, jnp.complexfloating):
@@ -72,6 +78,7 @@ class Arithmetic:
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Multiply, and leave the result in the accumulator's dtype."""
+        # Both are named: without the second, bfloat16 operands give a result that was rounded to bfloat16 once more.
         return jnp.matmul(a, b, precision=self.precision, preferred_element_type=accumulator_dtype(a.dtype))
 
     def gram(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m m"]:
@@ -81,6 +88,7 @@ class Arithmetic:
 
 FLOAT32 = Arithmetic()
 FLOAT16 = Arithmetic(storage=jnp.float16)
+# DEFAULT is exact here: one bfloat16 pass loses nothing of bfloat16 operands.
 BFLOAT16 = Arithmetic(storage=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT)
 
 
@@ -97,6 +105,7 @@ def squarable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
     """
     if x.size == 0:
         return x
+    # 3/8 and not 1/2: squares of the bound then leave a factor of 4e9 in float32 for the number of terms in a sum.
     bound = float(jnp.finfo(x.dtype).max) ** 0.375
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
     return x * jnp.where(largest > bound, bound / largest, 1).astype(x.dtype)

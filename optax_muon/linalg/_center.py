@@ -20,17 +20,21 @@ class Center(MatrixOp):
 
     Args:
         axis: the axis that is averaged over.
+
+    Raises:
+        ValueError: for an unknown axis.
+        TypeError: from ``apply``, for integer matrices.
     """
 
     axis: Literal["reduction", "output"]
 
     def __post_init__(self):
-        """Refuse an unknown axis."""
+        """Raise on an unknown axis."""
         if self.axis not in ("reduction", "output"):
             raise ValueError(f"Center: axis must be 'reduction' or 'output', not {self.axis!r}")
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """There is no memory."""
+        """Return no state."""
         del shape, dtype
         return ()
 
@@ -42,6 +46,9 @@ class Center(MatrixOp):
         require_inexact(x, "Center")
         if x.size == 0:
             return x, carry, Info()
+        # Wide, so that the difference is rounded once: a mean rounded to bfloat16 would leave its own error in every
+        # entry.
         wide = x.astype(accumulator_dtype(x.dtype))
+        # Stacks are (reduction, output) whatever the model's layout, so -2 is the reduction axis.
         mean = jnp.mean(wide, axis=-2 if self.axis == "reduction" else -1, keepdims=True)
         return (wide - mean).astype(x.dtype), carry, Info()

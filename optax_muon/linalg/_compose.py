@@ -20,6 +20,9 @@ class Composed(MatrixOp):
     Args:
         *ops: maps and operations; at most one of them may need random keys.
 
+    Raises:
+        ValueError: for no ops at all, or for two that need random keys.
+
     State: that of the members.
 
     Example:
@@ -33,11 +36,14 @@ class Composed(MatrixOp):
     ops: tuple[SpectralMap | MatrixOp, ...]
 
     def __init__(self, *ops: SpectralMap | MatrixOp):
-        """Refuse an empty composition, and two members that would draw the same random numbers."""
+        """Raise on an empty composition, and two members that would draw the same random numbers."""
         if not ops:
             raise ValueError("Composed: ops must hold at least one map")
+        # There is one key per matrix and step; two members would draw the same numbers from it, and splitting it here
+        # would change the draws of a member that is composed later.
         if sum(_needs_key(op) for op in ops) > 1:
             raise ValueError(f"Composed: at most one of ops may need random keys, not {ops}")
+        # ``Composed(a, b)`` takes its members by position, which a frozen dataclass's own __init__ cannot.
         object.__setattr__(self, "ops", ops)
 
     @property
@@ -56,7 +62,8 @@ class Composed(MatrixOp):
         return any(_needs_key(op) for op in self.ops)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the memory of every member."""
+        """Make the state of every member, in the dtype that they work in."""
+        # Members see float32 or wider, so their state must have that dtype, not the gradient's.
         wide = accumulator_dtype(dtype)
         return tuple(op.init(shape, wide) if isinstance(op, MatrixOp) else () for op in self.ops)
 
@@ -72,8 +79,10 @@ class Composed(MatrixOp):
             else:
                 y, memory, _ = op.apply(y, memory, key=key if op.needs_key else None, **per_matrix)
             after.append(memory)
+        # No dual: a member's <x, y> pairs its own input with its own output, not ours.
         return y.astype(x.dtype), tuple(after), Info()
 
 
 def _needs_key(op: SpectralMap | MatrixOp) -> bool:
+    """Tell whether a member draws random numbers; a `SpectralMap` never does."""
     return isinstance(op, MatrixOp) and op.needs_key

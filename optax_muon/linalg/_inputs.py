@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 
 def require_inexact(x: Array, what: str) -> None:
-    """Refuse anything but a stack of floating-point or complex matrices."""
+    """Raise on anything but a stack of floating-point or complex matrices."""
     if x.ndim < 2:
         raise ValueError(f"{what} takes matrices of shape (*batch, m, n), not an array of shape {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.inexact):
@@ -16,13 +16,14 @@ def require_inexact(x: Array, what: str) -> None:
 
 
 def require_positive(owner: str, **options: Any) -> None:
-    """Refuse numbers that are not above zero, NaN among them; arrays and tracers pass unread."""
+    """Raise on numbers that are not above zero, NaN among them; arrays and tracers pass unread."""
     for name, value in options.items():
+        # Written as "not > 0" so that NaN raises too. A tracer is no numbers.Real, and cannot be looked at under jit.
         if isinstance(value, numbers.Real) and not float(value) > 0:
             raise ValueError(f"{owner}: {name} must be positive, not {value}")
 
 
 def require_rank(owner: str, rank: int, x: Array) -> None:
-    """Refuse a rank that the matrices, unless empty, cannot have."""
+    """Raise on a rank that the matrices, unless empty, cannot have."""
     if x.ndim >= 2 and 0 not in x.shape and rank > min(x.shape[-2:]):
         raise ValueError(f"{owner}: rank {rank} exceeds the shorter side of matrices of shape {x.shape}")

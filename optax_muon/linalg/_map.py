@@ -46,13 +46,13 @@ class Info(NamedTuple):
 
 
 class MatrixOp(abc.ABC):
-    """A map on matrices that needs memory, a random key or numbers of each matrix, or returns a dual value.
+    """A map on matrices that needs state, a random key or numbers of each matrix, or returns a dual value.
 
     Attributes:
         commutes_with_transpose: as for `SpectralMap`.
         commutes_with_padding: as for `SpectralMap`.
         needs_key: whether ``apply`` takes one random key per matrix, shape ``(*batch,)``.
-        real_only: whether complex matrices are refused.
+        real_only: whether the lift raises on complex matrices, by path.
     """
 
     commutes_with_transpose: ClassVar[bool] = False
@@ -62,10 +62,10 @@ class MatrixOp(abc.ABC):
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the memory for a stack of shape ``(*batch, m, n)``: arrays whose leading axes are ``batch``."""
+        """Make the state for a stack of shape ``(*batch, m, n)``: arrays whose leading axes are ``batch``."""
 
     @abc.abstractmethod
     def apply(
         self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
-        """Map every matrix and return the new memory; ``per_matrix`` arrays have shape ``(*batch,)``."""
+        """Map every matrix and return the new state; ``per_matrix`` arrays have shape ``(*batch,)``."""

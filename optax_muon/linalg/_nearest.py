@@ -23,6 +23,10 @@ class NearestMultiple(SpectralMap):
 
     Args:
         direction: the map that gives D.
+
+    Raises:
+        ValueError: from ``apply``, for an array that is no stack of matrices.
+        TypeError: from ``apply``, for integer matrices.
     """
 
     direction: SpectralMap
@@ -33,6 +37,8 @@ class NearestMultiple(SpectralMap):
         wide = accumulator_dtype(x.dtype)
         if 0 in x.shape:
             return x
+        # Measured in units of the largest entry: <X, D> of a matrix of 1e30 overflows, and that of 1e-40 is a
+        # subnormal.
         largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True).astype(wide)
         unit = jnp.where(largest == 0, 1, largest)
         scaled, d = x.astype(wide) / unit, self.direction.apply(x).astype(wide)
@@ -43,6 +49,8 @@ class NearestMultiple(SpectralMap):
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Fit the direction's spectrum to ``s``."""
         d = self.direction.scalar(s)
+        # The direction is inexact, so its own squares count here, not the rank: with the rank it would be no
+        # contraction.
         square = jnp.sum(d * d, axis=-1, keepdims=True)
         return jnp.sum(s * d, axis=-1, keepdims=True) / jnp.where(square == 0, 1, square) * d
 

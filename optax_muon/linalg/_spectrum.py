@@ -21,6 +21,7 @@ class Spectrum(MatrixOp):
     State: min(m, n) floats a matrix.
     """
 
+    # Not with padding: zero rows add zeros to the spectrum, and its length is what min(m, n) says.
     commutes_with_transpose = True
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -35,5 +36,6 @@ class Spectrum(MatrixOp):
         require_inexact(x, "Spectrum")
         if 0 in x.shape:
             return x, carry, Info()
+        # Decomposed at size 1 and scaled back, so that 1e-30 and 1e30 are measured as well as 1.
         largest = jnp.max(jnp.abs(x.astype(accumulator_dtype(x.dtype))), axis=(-2, -1))
         return x, jnp.linalg.svd(divide_by_largest_entry(x), compute_uv=False) * largest[..., None], Info()

@@ -28,11 +28,11 @@ class Taps(Norm):
     taps: int
 
     def __post_init__(self):
-        """Refuse a count below one."""
+        """Raise on a count below one."""
         require_count(self.taps, "Taps: taps")
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse a reduction that is no multiple of the taps."""
+        """Raise on a reduction that is no multiple of the taps."""
         _require_taps(self, self.taps, shape)
         self.norm.check((*shape[:-2], self.taps, shape[-2] // self.taps, shape[-1]))
 
@@ -62,7 +62,7 @@ class Conv(Rescaled):
     orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
     def __post_init__(self):
-        """Refuse a count below one."""
+        """Raise on a count below one."""
         require_count(self.taps, "Conv: taps")
 
     @property
@@ -91,11 +91,11 @@ class SpectralConv(Rescaled):
     orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
 
     def __post_init__(self):
-        """Refuse a count below one."""
+        """Raise on a count below one."""
         require_count(self.taps, "SpectralConv: taps")
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse a reduction that is no multiple of the taps."""
+        """Raise on a reduction that is no multiple of the taps."""
         _require_taps(self, self.taps, shape)
 
     @property

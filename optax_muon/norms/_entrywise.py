@@ -100,7 +100,7 @@ class AxisNorm(Norm):
     axis: Literal["reduction", "output"]
 
     def __post_init__(self):
-        """Refuse an unknown axis."""
+        """Raise on an unknown axis."""
         if self.axis not in ("reduction", "output"):
             raise ValueError(f"AxisNorm: axis must be 'reduction' or 'output', not {self.axis!r}")
 

@@ -109,12 +109,12 @@ def inner(x: Float[Array, "*batch m n"], y: Float[Array, "*batch m n"]) -> Float
 
 
 def require_positive(number: object, what: str) -> None:
-    """Refuse a Python number that is not positive and finite; a traced one passes."""
+    """Raise on a Python number that is not positive and finite; a traced one passes."""
     if isinstance(number, int | float) and not 0 < number < float("inf"):
         raise ValueError(f"{what}: radius must be positive and finite, not {number}")
 
 
 def require_count(number: object, what: str) -> None:
-    """Refuse anything but a whole number from one."""
+    """Raise on anything but a whole number from one."""
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"{what} must be a whole number >= 1, not {number}")

@@ -29,7 +29,7 @@ class Fixed(Radius):
     radius: Any = 1.0
 
     def __post_init__(self):
-        """Refuse a radius that is not positive."""
+        """Raise on a radius that is not positive."""
         require_positive(self.radius, "Fixed")
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -70,7 +70,7 @@ class Smoothness(Radius):
     slope: float = 1.0
 
     def __post_init__(self):
-        """Refuse negative constants and two zeros."""
+        """Raise on negative constants and two zeros."""
         numbers = [x for x in (self.constant, self.slope) if isinstance(x, int | float)]
         if any(not 0 <= x < float("inf") for x in numbers) or len(numbers) == 2 and not any(numbers):
             raise ValueError(f"Smoothness: constants must be >= 0 and not both 0, not {self.constant} and {self.slope}")
@@ -91,7 +91,7 @@ class Clipped(Radius):
     limit: Any = 1.0
 
     def __post_init__(self):
-        """Refuse a limit that is not positive."""
+        """Raise on a limit that is not positive."""
         require_positive(self.limit, "Clipped")
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

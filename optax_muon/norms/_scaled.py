@@ -49,7 +49,7 @@ class Rescaled(Norm):
         return base and dataclasses.replace(base, factors=(*base.factors, self))
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse what the other norm refuses, and a factor that is not positive."""
+        """Raise on what the other norm raises on, and a factor that is not positive."""
         self.base.check(shape)
         if 0 not in shape and not 0 < self.factor(*shape[-2:]) < math.inf:
             raise ValueError(

@@ -83,11 +83,11 @@ class KyFan(Norm):
     k: int
 
     def __post_init__(self):
-        """Refuse a count below one."""
+        """Raise on a count below one."""
         require_count(self.k, "KyFan: k")
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse matrices with fewer than k singular values."""
+        """Raise on matrices with fewer than k singular values."""
         _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:
@@ -118,11 +118,11 @@ class DualKyFan(Norm):
     k: int
 
     def __post_init__(self):
-        """Refuse a count below one."""
+        """Raise on a count below one."""
         require_count(self.k, "DualKyFan: k")
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse matrices with fewer than k singular values."""
+        """Raise on matrices with fewer than k singular values."""
         _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:

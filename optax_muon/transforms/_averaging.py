@@ -163,7 +163,7 @@ class ParamsEmaState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar.
-        log_rate: logarithm of the retained fraction, of which 1 - rate^t can be had without cancellation.
+        log_rate: logarithm of the decay rate, of which 1 - rate^t can be had without cancellation.
         average: of the parameters, not yet corrected for its start at zero.
     """
 
@@ -184,7 +184,7 @@ def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.Gradi
     Every update adds the parameters that it is given, those before the step. Put it anywhere in a chain.
 
     Args:
-        rate: the retained fraction, in [0, 1); 0.999 averages a thousand steps.
+        rate: the decay rate, in [0, 1); 0.999 averages a thousand steps.
         accumulator_dtype: of the average; None: the parameter's own.
 
     State: 1 float per parameter.

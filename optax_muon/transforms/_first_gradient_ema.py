@@ -33,7 +33,7 @@ def first_gradient_ema(decay: Any, *, accumulator_dtype: Any = None) -> optax.Gr
     gradient.
 
     Args:
-        decay: the retained fraction beta, in [0, 1), or a schedule of it by the step from zero.
+        decay: the decay rate beta, in [0, 1), or a schedule of it by the step from zero.
         accumulator_dtype: of the average; None: the parameter's own.
 
     State: 1 float per parameter.

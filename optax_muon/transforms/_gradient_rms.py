@@ -28,7 +28,7 @@ def divide_by_gradient_rms(
     ``gradients=``, else they are what arrives, as in `optax.scale_by_rms`.
 
     Args:
-        decay: the retained fraction beta, in [0, 1), or a schedule.
+        decay: the decay rate beta, in [0, 1), or a schedule.
         eps: added to the root.
         accumulator_dtype: of the squares; None: the parameter's own.
 

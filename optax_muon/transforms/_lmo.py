@@ -58,7 +58,7 @@ def scale_by_lmo(
     lift = Lift(oracle, functools.partial(with_vector_axes, leaves=leaves), placement, roles)
 
     def init_fn(params):
-        lift.init(params)  # for its checks alone: an oracle has no memory
+        lift.init(params)  # for its checks alone: an oracle has no state
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None, **extra_args):

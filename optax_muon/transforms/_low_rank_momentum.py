@@ -47,7 +47,7 @@ def low_rank_momentum(
     parameter lies.
 
     Args:
-        decay: mu, the retained fraction of what was used, in [0, 1].
+        decay: mu, the decay rate of what was used, in [0, 1].
         rank: of the update, reduced to a matrix's shorter side.
         epsilon: of the column lengths.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.

@@ -117,7 +117,7 @@ def _carry(node: Any, kept: Kept, placed: set[str]) -> Any:
 
 
 def _refuse(node: Any) -> None:
-    """Refuse memory of gradients that is no average of them, or none in the parameter's own coordinates."""
+    """Raise on memory of gradients that is no average of them, or none in the parameter's own coordinates."""
     if isinstance(node, RotatedState) and jax.tree.leaves(node.inner):
         raise ValueError("migrate: the new optimizer keeps momentum in bases of its own, where the old is not at home")
     if isinstance(node, optax.TraceState) and jax.tree.leaves(node.trace):

@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 
 def require_fraction(name: str, value: Any) -> None:
-    """Refuse a number outside [0, 1); what is traced or injected later cannot be looked at."""
+    """Raise on a number outside [0, 1); what is traced or injected later cannot be looked at."""
     if isinstance(value, int | float) and not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), not {value}")
 
@@ -36,7 +36,7 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
     Without the look-ahead it is `optax.ema`; the heavy-ball form is `optax.trace`.
 
     Args:
-        decay: the retained fraction beta, in [0, 1).
+        decay: the decay rate beta, in [0, 1).
         debias: divide M by :math:`1 - \beta^{t+1}` and G by :math:`1 - \beta^t`, the form of `optax.contrib.muon`.
         accumulator_dtype: of the average; None: the parameter's own.
 
@@ -71,7 +71,7 @@ def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.G
     """Average gradients from zero, without bias correction: `nesterov_ema`, or `optax.ema` without the look-ahead.
 
     Args:
-        decay: the retained fraction, in [0, 1).
+        decay: the decay rate, in [0, 1).
         nesterov: look one step ahead.
         accumulator_dtype: of the average; None: the parameter's own.
 

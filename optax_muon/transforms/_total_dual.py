@@ -37,7 +37,7 @@ def scale_by_total_dual(
     lift = Lift(Oracle(norm), leaves, placement)
 
     def init_fn(params):
-        lift.init(params)  # for its checks alone: an oracle has no memory
+        lift.init(params)  # for its checks alone: an oracle has no state
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None, **extra_args):

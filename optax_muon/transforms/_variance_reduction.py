@@ -102,7 +102,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
     gamma = 1 - beta it is `nesterov_ema`, at gamma = 0 `optax.ema`.
 
     Args:
-        decay: the retained fraction beta, in [0, 1).
+        decay: the decay rate beta, in [0, 1).
         gamma: strength of the variance reduction.
         accumulator_dtype: of the average; None: the parameter's own.
 
@@ -158,7 +158,7 @@ def low_rank_storm(
 
 
 def require_previous(grads: PyTree | None, who: str) -> PyTree:
-    """Refuse an update without the second gradient, and say how to get it."""
+    """Raise on an update without the second gradient, and say how to get it."""
     if grads is None:
         raise ValueError(
             f"{who}: update needs grads_at_previous_params, this batch's gradient at the previous parameters; "

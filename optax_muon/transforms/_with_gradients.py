@@ -41,7 +41,7 @@ def apply_with_gradients(
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the work runs; None: on the spot.
 
-    State: the operation's memory.
+    State: the operation's state.
     """
     lift = Lift(op, leaves, placement)
 

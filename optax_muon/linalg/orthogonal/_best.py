@@ -76,6 +76,10 @@ def best(
         normalize: brings the singular values into [0, 1]; None: the norm that the table was made for.
         arithmetic: storage dtype and precision of the products.
 
+    Raises:
+        ValueError: for a table that is not (steps, terms), or that rounding in this arithmetic would drive out of its
+            bounds.
+
     Example:
         >>> import optax_muon as om
         >>> fast = om.linalg.best(om.linalg.POLAR_EXPRESS_NANOGPT_2025)
@@ -83,6 +87,7 @@ def best(
         ('NewtonSchulz', 'GramNewtonSchulz')
     """
     plain = NewtonSchulz(coefficients, normalize, arithmetic)
+    # Restarts are chosen in Python from the numbers of the table, which a traced array does not show.
     if arithmetic.significand_bits is None or isinstance(coefficients, jax.Array):
         return plain
     return PlainOrGram(plain, GramNewtonSchulz(coefficients, normalize, arithmetic))

@@ -14,7 +14,7 @@ class BySize(MatrixOp):
     """Apply ``large`` where the shorter side exceeds ``threshold``, else ``small``; shapes decide, nothing is traced.
 
     Args:
-        threshold: of the shorter side.
+        threshold: of the shorter side, in entries; equal to it counts as small.
         large: an operation that pays on large matrices alone.
         small: for the others.
 
@@ -31,7 +31,7 @@ class BySize(MatrixOp):
         return self.large.needs_key
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the memory of the one that applies."""
+        """Make the state of the operation that a stack of this shape takes; none for ``small``."""
         return self.large.init(shape, dtype) if min(shape[-2:]) > self.threshold else ()
 
     def apply(

@@ -39,6 +39,7 @@ class SVDPolar(SpectralMap):
 
     @staticmethod
     def _rank_mask(s: Array, longest: int) -> Array:
+        """Ones where singular values ``(*batch, r)`` count, zeros elsewhere."""
         cutoff = longest * jnp.finfo(accumulator_dtype(s.dtype)).eps * jnp.max(s, axis=-1, keepdims=True)
         # NaN must stay NaN: a comparison alone would turn a broken matrix into a silent zero.
         return jnp.where(jnp.isnan(s), s, (s > cutoff).astype(s.dtype))
@@ -68,8 +69,9 @@ class QDWHPolar(SpectralMap):
         if 0 in x.shape:
             return x
         wide = x.shape[-2] < x.shape[-1]
+        # QDWH starts from a bound on the norm; at Frobenius norm 1 the cutoff below is a plain number as well.
         y = Frobenius().apply(x.mT if wide else x)
-        # One at a time: every matrix stops when it has converged, and the memory is that of one.
+        # One at a time: every matrix stops when it has converged, and the workspace is that of one.
         y = jax.lax.map(_polar, y.reshape(-1, *y.shape[-2:])).reshape(y.shape)
         return (y.mT if wide else y).astype(x.dtype)
 
@@ -80,6 +82,7 @@ class QDWHPolar(SpectralMap):
 
 
 def _cutoff(longest: int, dtype: jax.typing.DTypeLike) -> float:
+    """Smallest relative singular value that counts: ``max(longest, 16) * eps`` of the accumulator's dtype."""
     # At least 16: a QR factor is known to a few eps, however small the matrix.
     return max(longest, 16) * float(jnp.finfo(accumulator_dtype(dtype)).eps)
 

@@ -33,9 +33,13 @@ class GramNewtonSchulz(Iteration):
     Args:
         coefficients: a table of `optax_muon.linalg`, or a NumPy array of shape (steps, terms), lowest degree first.
         normalize: brings the singular values into [0, 1]; None: the norm that the table was made for.
-        arithmetic: storage dtype and precision of the products. Float32 storage at DEFAULT precision is refused, for
+        arithmetic: storage dtype and precision of the products. Float32 storage at DEFAULT precision raises, for
             a TPU rounds every operand of it to bfloat16: no restarts save that.
-        restarts: steps after which R is formed anew, ascending; None: chosen. Unsafe ones are refused.
+        restarts: steps after which R is formed anew, ascending; None: chosen. Unsafe ones raise.
+
+    Raises:
+        ValueError: for coefficients in a `jax.Array`, an arithmetic that no restart makes safe, restarts that do not
+            ascend or are unsafe, or a table that rounding would drive out of its bounds.
 
     Cost: ``S 4 m^2 n + (4 T - 3 S) 2 m^3`` FLOPs for T quintic steps in S segments, m <= n.
 
@@ -56,7 +60,7 @@ class GramNewtonSchulz(Iteration):
     restarts: tuple[int, ...] | None = None
 
     def __post_init__(self):
-        """Refuse what cannot be made safe."""
+        """Raise on traced coefficients, an arithmetic that no restart makes safe, and unsafe restarts."""
         super().__post_init__()
         if isinstance(self.coefficients, jax.Array):
             raise ValueError("GramNewtonSchulz: coefficients decide the restarts; give a table or a NumPy array")
@@ -88,6 +92,8 @@ class GramNewtonSchulz(Iteration):
         if m == n:
             return self.plain.flops(m, n)
         (steps, terms), segments = self.rows.shape, len(self.restarts_used) + 1
+        # Per segment R = X X^T and X <- Q X. Per step the even polynomial, (terms - 2) products; per step but the first
+        # of a segment three more: two renew R, one renews Q.
         return segments * 4 * m * m * n + ((terms - 2) * steps + 3 * (steps - segments)) * 2 * m**3
 
     def iterate(
@@ -97,23 +103,27 @@ class GramNewtonSchulz(Iteration):
         if x.shape[-2] == x.shape[-1]:
             return self.plain.iterate(x, gram, rows)
         for low, high in itertools.pairwise((0, *self.restarts_used, len(rows))):
+            # Later segments form R from X anew, which makes it positive semi-definite again up to one rounding.
             gram = self.arithmetic.gram(x) if gram is None else gram
             x = self.arithmetic.matmul(self._segment(gram.astype(x.dtype), rows[low:high]), x).astype(x.dtype)
             gram = None
         return x
 
     def _segment(self, gram: Array, rows: Array) -> Array:
-        """Give Q, the product of the segment's polynomials, from R; both stand in the storage dtype."""
+        """Return Q, the product of the segment's polynomials, from R; both ``(*batch, m, m)`` in the storage dtype."""
         matmul, storage = self.arithmetic.matmul, gram.dtype
 
         def factor(gram, row):
             return even_polynomial(gram, row, self.arithmetic, storage).astype(storage)
 
         def step(carry, row):
+            """Renew R by the row before, then Q by this one; the carry is (Q, R, Z, c0)."""
             q, gram, z, c = carry
+            # Z and c are those of the row before: so nothing is spent on an R that nobody reads after the last row.
             half = (c * gram + matmul(gram, z)).astype(storage)
             gram = (c * half + matmul(z, half)).astype(storage)
             z = factor(gram, row)
+            # From the left: up to 38 times as accurate as the published order, measured without restarts.
             return ((row[0] * q + matmul(z, q)).astype(storage), gram, z, row[0]), None
 
         z = factor(gram, rows[0])
@@ -123,13 +133,17 @@ class GramNewtonSchulz(Iteration):
 
     @property
     def _rows(self) -> Rows:
+        """The schedule as tuples of Python floats, hashable for the cache of `choose_restarts`."""
         return tuple(tuple(float(c) for c in row) for row in np.asarray(self.rows))
 
     @property
     def _rounding(self) -> tuple[int, float]:
+        """Bits that a product keeps, and the relative rounding of a stored Gram matrix."""
+        # None was turned away in __post_init__.
         bits = self.arithmetic.significand_bits
         assert bits is not None
         return bits, self.arithmetic.gram_rounding
 
     def _chosen(self) -> tuple[int, ...]:
+        """Return the restarts that the schedule and the arithmetic ask for."""
         return choose_restarts(self._rows, self.safety, *self._rounding)

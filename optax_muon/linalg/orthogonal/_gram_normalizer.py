@@ -22,7 +22,7 @@ class GramNormalizer(Normalizer):
         """Say what to divide the matrix by, or each of its rows (rows = m); 1 where it would be zero."""
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
-        """Scale."""
+        """Scale every matrix; its shorter side is the one whose Gram matrix is read."""
         tall = x.shape[-2] > x.shape[-1]
         y, _ = self.prepare(x.mT if tall else x, FLOAT32)
         return y.mT if tall else y
@@ -35,6 +35,7 @@ class GramNormalizer(Normalizer):
         x = Frobenius().apply(x).astype(arithmetic.working_dtype(x.dtype))
         gram = arithmetic.gram(x)
         divisor = self.divisor(gram)
+        # What the scaled matrix's own Gram matrix is, without a product.
         return x / divisor, gram / divisor / divisor.mT
 
 
@@ -48,6 +49,7 @@ class Schatten4(GramNormalizer):
 
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch 1 1"]:
         """Give the Schatten-4 norm."""
+        # ||X X^T||_F^2 is the sum of s^4.
         return one_if_zero(sum_of_squares(gram) ** 0.25)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -82,7 +84,7 @@ class AOL(GramNormalizer):
         return one_if_zero(jnp.sqrt(jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
-        """Refuse: the spectrum alone does not say."""
+        """Raise: the spectrum alone does not say."""
         raise ValueError(
             "AOL: normalize scales rows one by one, so a spectrum alone has no image; use Frobenius or Schatten4"
         )
@@ -100,6 +102,9 @@ class PowerIteration(GramNormalizer):
     Args:
         steps: products with the Gram matrix, ``8 m^2`` FLOPs each.
         margin: factor on the estimate, at least 1.
+
+    Raises:
+        ValueError: for steps below 1, or a margin that is not a finite number of at least 1.
     """
 
     commutes_with_transpose: ClassVar[bool] = False
@@ -108,7 +113,7 @@ class PowerIteration(GramNormalizer):
     margin: float = 1.15
 
     def __post_init__(self):
-        """Refuse a loop that does nothing and a margin below 1."""
+        """Raise on a loop without a step and a margin below 1."""
         if self.steps < 1:
             raise ValueError(f"PowerIteration: steps must be >= 1, not {self.steps}")
         if not 1 <= self.margin < np.inf:
@@ -120,10 +125,12 @@ class PowerIteration(GramNormalizer):
         start = np.random.default_rng(0).standard_normal((gram.shape[-1], 4))
 
         def grow(v):
+            """Multiply the columns ``(*batch, m, 4)`` by the Gram matrix; return their norms ``(*batch, 1, 4)`` too."""
             v = FLOAT32.matmul(gram, v)
             return v, jnp.sqrt(jnp.sum(jnp.real(v * jnp.conj(v)), axis=-2, keepdims=True))
 
         def step(_, v):
+            """Take one power step; columns that vanish stay zero."""
             v, size = grow(v)
             return v / one_if_zero(size)
 
@@ -131,6 +138,8 @@ class PowerIteration(GramNormalizer):
         v = step(0, jnp.asarray(start, gram.dtype))
         _, size = grow(jax.lax.fori_loop(1, self.steps, step, v))
         estimate = one_if_zero(jnp.sqrt(jnp.max(size, axis=-1, keepdims=True)) * self.margin)
+        # An estimate from below, times a margin, may exceed the rigorous bound that the same Gram matrix gives for
+        # nothing.
         return jnp.minimum(estimate, Schatten4().divisor(gram))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:

@@ -25,6 +25,11 @@ class Iteration(SpectralMap):
         normalize: brings the singular values into [0, 1]; None: the norm that the table was made for, Frobenius for
             an array.
         arithmetic: storage dtype and precision of the products; sums are in float32 or wider.
+
+    Raises:
+        ValueError: for coefficients that are not (steps, terms), or a table that rounding in this arithmetic would
+            drive out of its bounds.
+        TypeError: from ``apply``, for integer matrices, or complex ones with a named storage.
     """
 
     coefficients: Coefficients | Array | np.ndarray = POLAR_EXPRESS_NANOGPT_2025
@@ -32,11 +37,13 @@ class Iteration(SpectralMap):
     arithmetic: Arithmetic = FLOAT32
 
     def __post_init__(self):
-        """Refuse a table that is not (steps, terms), or that rounding in this arithmetic would drive out of bounds."""
+        """Raise on a table that is not (steps, terms), or that this arithmetic's rounding would drive out of bounds."""
         rows, name = self.rows, type(self).__name__
         if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] < 2:
             raise ValueError(f"{name}: coefficients must have shape (steps >= 1, terms >= 2), not {rows.shape}")
+        # An arithmetic of unknown rounding is held to the coarsest that any platform makes of it, bfloat16.
         bits = self.arithmetic.significand_bits or 8
+        # An array is the caller's own; it may be a tracer, which shows no numbers.
         if isinstance(self.coefficients, Coefficients) and not self.coefficients.survives(bits):
             raise ValueError(
                 f"{name}: coefficients {self.coefficients.name} leave no room for the rounding of products that keep "
@@ -88,9 +95,11 @@ class Iteration(SpectralMap):
         storage = self.arithmetic.working_dtype(x.dtype)
         if 0 in x.shape:
             return x
+        # The shorter side on the left: A = X X^T is then the smaller of the two Gram matrices.
         tall = x.shape[-2] > x.shape[-1]
         y, gram = self.normalizer.prepare(x.mT if tall else x, self.arithmetic)
         y = (y / self.safety).astype(storage)
+        # A normaliser's Gram matrix is that of X before the safety.
         gram = None if gram is None else gram / self.safety**2
         # In the accumulator's dtype: bfloat16 would round 8.157 to 8.125, which is another polynomial.
         rows = jnp.asarray(self.rows, jnp.finfo(accumulator_dtype(storage)).dtype)

@@ -33,6 +33,9 @@ def minimax_coefficients(
         safety: excess of every step's argument over the interval, in [0, 1): coefficient ``i`` of all rows but the
             last is divided by ``(1 + safety)^(2i+1)``. Divide the matrix by ``1 + safety`` too: `Coefficients.safety`.
 
+    Raises:
+        ValueError: for an argument outside its range.
+
     Returns:
         float64 array, a row ``(c0, c1, ...)`` per step, lowest degree first.
 
@@ -50,30 +53,36 @@ def minimax_coefficients(
         row, error = _best_odd(max(low, cushion * high), high, (degree + 1) // 2)
         cushioned = cushion * high > low
         if cushioned:
+            # A cushioned polynomial was made for less than the interval, so its image is off centre: this brings the
+            # two ends to equal distances from 1.
             row = row * (2 / (_evaluate(row, low) + _evaluate(row, high)))
+        # The last row is not divided: nothing follows that an overshoot could hurt, and its values should end at 1.
         if step < steps - 1:
             row = row / (1 + safety) ** (2 * np.arange(len(row)) + 1)
         rows.append(row)
         # Without cushion and safety p(low) = 1 - error exactly; evaluating the row would only add rounding.
         low = _evaluate(row, low) if cushioned or safety else 1 - error
+        # The error equioscillates, so the image is symmetric around 1; a cushion can leave low above it.
         low, high = sorted((low, 2 - low))
     return np.stack(rows)
 
 
 def _check(lower, steps, degree, cushion, safety) -> None:
+    """Raise on arguments outside their ranges."""
     if not 0 < lower < 1:
-        raise ValueError(f"minimax_coefficients: lower must lie in (0, 1), not {lower}")
+        raise ValueError(f"minimax_coefficients: lower must be in (0, 1), not {lower}")
     if int(steps) != steps or steps < 1:
         raise ValueError(f"minimax_coefficients: steps must be an integer >= 1, not {steps}")
     if degree not in (3, 5, 7):
         raise ValueError(f"minimax_coefficients: degree must be 3, 5 or 7, not {degree}")
     if not 0 <= cushion < 1:
-        raise ValueError(f"minimax_coefficients: cushion must lie in [0, 1), not {cushion}")
+        raise ValueError(f"minimax_coefficients: cushion must be in [0, 1), not {cushion}")
     if not 0 <= safety < 1:
         raise ValueError(f"minimax_coefficients: safety is an excess in [0, 1) such as 0.02, not {safety}")
 
 
 def _evaluate(row: np.ndarray, s: float) -> float:
+    """Value of the odd polynomial ``row`` at ``s``."""
     return float(s * polynomial.polyval(s * s, row))
 
 
@@ -89,8 +98,11 @@ def _best_odd(low: float, high: float, terms: int) -> tuple[np.ndarray, float]:
     powers = 2 * np.arange(terms) + 1
     if low >= high * (1 - _NARROW):
         return _LIMIT[terms] / centre**powers, 0.0
+    # Chebyshev nodes start all degrees; the paper's quarter points are for quintics alone.
     x = (low + high - (high - low) * np.cos(np.pi * np.arange(terms + 1) / terms)) / 2 / centre
+    # The error alternates over terms + 1 points: as many equations as coefficients and one error.
     sign, error, r = (-1.0) ** np.arange(terms + 1), np.inf, []
+    # Remez converges quadratically: 3 to 8 rounds. The bound only keeps a NaN from looping.
     for _ in range(100):
         columns = x[:, None] * np.vander((x * x - 1) / width, terms, increasing=True)
         *r, new = np.linalg.solve(np.column_stack([columns, sign]), _limit_error(x, terms))
@@ -115,5 +127,6 @@ def _extrema(r: np.ndarray, width: float, terms: int) -> np.ndarray:
     """Interior extrema of the error: where the derivative vanishes, as values of ``s / centre``."""
     limit = _LIMIT[terms][0] * polynomial.polypow([0, -width], terms - 1)
     rest = polynomial.polymul([1, width], polynomial.polyder(r)) * (2 / width)
+    # tau is affine in s^2, so the odd polynomial's extrema are roots of degree terms - 1, all real.
     tau = polynomial.polyroots(polynomial.polyadd(polynomial.polyadd(r, rest), limit))
     return np.sqrt(1 + width * np.sort(tau.real))

@@ -48,6 +48,7 @@ class NewtonSchulz(Iteration):
     ) -> Float[Array, "*batch m n"]:
         """Run the schedule."""
         if gram is not None:
+            # The first step reuses the normaliser's Gram matrix, so Schatten-4 normalisation costs no product.
             x, rows = odd_polynomial(x, rows[0], self.arithmetic, gram).astype(x.dtype), rows[1:]
 
         def step(y, row):
@@ -61,11 +62,13 @@ def odd_polynomial(x: Array, row: Array, arithmetic: Arithmetic, gram: Array | N
     """Evaluate ``c0 X + (c1 A + c2 A^2 + ...) X`` with ``A = X X^H``, m <= n."""
     gram = arithmetic.gram(x) if gram is None else gram
     inner = even_polynomial(gram, row, arithmetic, x.dtype)
+    # Summed in the accumulator's dtype; the caller rounds to storage, once a step.
     return row[0] * x + arithmetic.matmul(inner.astype(x.dtype), x)
 
 
 def even_polynomial(gram: Array, row: Array, arithmetic: Arithmetic, storage: jax.typing.DTypeLike) -> Array:
     """Evaluate ``c1 A + c2 A^2 + ...`` by Horner's rule, every operand in its storage dtype."""
+    # Products see stored operands, and the sums between them stay wide.
     inner, stored = row[-1] * gram, gram.astype(storage)
     for c in row[-2:0:-1]:
         inner = c * gram + arithmetic.matmul(stored, inner.astype(storage))

@@ -33,7 +33,7 @@ class Normalizer(abc.ABC):
     def prepare(
         self, x: Float[Array, "*batch m n"], arithmetic: Arithmetic
     ) -> tuple[Float[Array, "*batch m n"], Float[Array, "*batch m m"] | None]:
-        """Scale matrices with m <= n for an iteration; give their Gram matrices too, where they were formed anyway."""
+        """Scale matrices with m <= n for an iteration; return their Gram matrices too, where these are at hand."""
         del arithmetic
         return self.apply(x), None
 

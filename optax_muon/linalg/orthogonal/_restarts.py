@@ -30,6 +30,7 @@ def choose_restarts(rows: Rows, safety: float, bits: int, gram_rounding: float) 
     """
     steps = len(rows)
     for count in range(steps - 1):
+        # At most 2^(steps - 1) candidates: 512 for ten steps, tried once per schedule and process.
         every = itertools.combinations(range(1, steps), count)
         safe = [c for c in every if is_safe(rows, safety, c, bits, gram_rounding)]
         if safe:
@@ -48,10 +49,12 @@ def is_safe(rows: Rows, safety: float, restarts: Sequence[int], bits: int, gram_
     for low, end in segments(len(rows), restarts):
         error = gram_rounding * high**2
         for step in range(low, end):
+            # A segment's first step reads the fresh R; only from the second on is R a product of rounded ones.
             wrong = product if step == low else max(product, error)
             high = top(rows[step], high)[0] * (1 + wrong)
             if (bits >= 24 and wrong > ACCURATE) or not high < RUNAWAY:
                 return False
+            # An eigenvalue of R that rounding made of nothing is lifted like any tiny s^2: by the slope squared.
             error *= rows[step][0] ** 2
     exact = 1 / safety
     for row in rows:
@@ -60,10 +63,12 @@ def is_safe(rows: Rows, safety: float, restarts: Sequence[int], bits: int, gram_
 
 
 def segments(steps: int, restarts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Give the first step and the end of every segment."""
+    """Yield the first step and the end of every segment."""
     return itertools.pairwise((0, *restarts, steps))
 
 
 def _growth(rows: Rows, restarts: Sequence[int]) -> float:
+    """Return how much the worst segment lifts a wrong eigenvalue, the last one counted `LAST` times."""
+    # The last step of a segment lifts X alone, R is dropped after it.
     grown = [math.prod(row[0] ** 2 for row in rows[low : end - 1]) for low, end in segments(len(rows), restarts)]
     return max(*grown, LAST * grown[-1])

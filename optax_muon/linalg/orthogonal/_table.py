@@ -11,6 +11,7 @@ from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 def top(row: Sequence[float], high: float) -> tuple[float, bool]:
     """Largest value of one polynomial on (0, high], and whether it changes sign there."""
     with np.errstate(over="ignore", invalid="ignore"):
+        # A grid, not roots: it is compared with bounds of some percent, and serves every degree.
         s = high * np.arange(1, 1002) / 1001
         values = s * np.polynomial.polynomial.polyval(s * s, row)
         return float(np.abs(values).max()), not np.all(values > 0)
@@ -27,6 +28,10 @@ class Coefficients:
         safety: the schedule expects ``X / (safety * norm(X))``; 1.02 keeps rounding from pushing the largest
             singular value out of the interval the polynomials were made for.
         normalize: the norm it was made for.
+
+    Raises:
+        ValueError: for an empty or ragged table, a safety below 1, or a schedule that gives a singular value in (0, 1]
+            a negative image.
     """
 
     name: str
@@ -36,13 +41,15 @@ class Coefficients:
     normalize: Normalizer = Frobenius()
 
     def __post_init__(self):
-        """Refuse an empty or ragged table, a safety below 1, and a schedule that turns a direction round."""
+        """Raise on an empty or ragged table, a safety below 1, and a schedule that turns a direction round."""
         if not self.rows or len({len(row) for row in self.rows}) != 1 or len(self.rows[0]) < 2:
             raise ValueError(
                 f"coefficients {self.name!r}: give at least one row, all of one length >= 2, not {self.rows}"
             )
         if not self.safety >= 1.0:
             raise ValueError(f"coefficients {self.name!r}: safety must be >= 1, not {self.safety}")
+        # A polynomial that is negative where a singular value can be turns a descent direction into an ascent one; a
+        # published table was found to do so on rank-one matrices.
         if self.reach()[1]:
             s = np.linspace(0, 1, 10_001)[1:]
             flipped = s[~(self.scalar(s) > 0)][0]
@@ -83,6 +90,7 @@ class Coefficients:
         A table made for exactly [0, 1], without cushion or safety, grows without bound from there on.
         """
         high, turns = self.reach(2.0 ** -(bits + 1))
+        # A twentieth: tables with a cushion overshoot by less, the ones made for exactly [0, 1] by orders of magnitude.
         return not turns and high <= 1.05 * self.reach()[0]
 
     def first(self, steps: int) -> "Coefficients":
@@ -94,6 +102,7 @@ class Coefficients:
 
     def with_safety(self, safety: float) -> "Coefficients":
         """Fold a safety factor in, as Polar Express does: ``p(s / safety)`` in every step but the last."""
+        # Not the last, as in the listing: its image is the result.
         scaled = tuple(tuple(c / safety ** (2 * i + 1) for i, c in enumerate(row)) for row in self.rows[:-1])
         return dataclasses.replace(self, rows=scaled + self.rows[-1:], safety=self.safety * safety)
 
@@ -107,6 +116,7 @@ class Coefficients:
     def image(self, lower: float, upper: float = 1.0, points: int = 20_001) -> tuple[float, float]:
         """Interval into which the schedule maps ``[lower, upper]``, from a log-spaced grid in float64."""
         if not 0 < lower < upper:
-            raise ValueError(f"coefficients {self.name!r}: lower must lie in (0, upper = {upper}), not {lower}")
+            raise ValueError(f"coefficients {self.name!r}: lower must be in (0, upper = {upper}), not {lower}")
+        # Log-spaced, for the schedule's structure repeats by factors of its slopes.
         values = self.scalar(np.geomspace(lower, upper, points))
         return float(values.min()), float(values.max())

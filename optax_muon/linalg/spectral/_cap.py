@@ -66,7 +66,7 @@ class PolynomialCap(SpectralMap):
     arithmetic: Arithmetic = FLOAT32
 
     def __post_init__(self):
-        """Refuse a cap that is not positive."""
+        """Raise on a cap that is not positive."""
         require_positive("PolynomialCap", maximum=self.maximum)
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -108,7 +108,7 @@ class SoftCap(SpectralMap):
     arithmetic: Arithmetic = FLOAT32
 
     def __post_init__(self):
-        """Refuse an interval that the cubics cannot map."""
+        """Raise on an interval that the cubics cannot map."""
         require_positive("SoftCap", maximum=self.maximum, largest=self.largest)
         if isinstance(self.maximum, numbers.Real) and isinstance(self.largest, numbers.Real):
             ratio = float(self.maximum) / float(self.largest)

@@ -50,7 +50,7 @@ class SpectralClip(TwoWayMap):
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
-        """Refuse an interval that is none."""
+        """Raise on an empty interval."""
         require_positive("SpectralClip", maximum=self.maximum)
         if isinstance(self.minimum, numbers.Real) and not float(self.minimum) >= 0:
             raise ValueError(f"SpectralClip: minimum must not be negative, not {self.minimum}")

@@ -51,7 +51,7 @@ class HighPass(SpectralMap):
     arithmetic: Arithmetic = FLOAT32
 
     def __post_init__(self):
-        """Refuse numbers of steps that do not fit."""
+        """Raise on numbers of steps that do not fit."""
         if self.steps < 1:
             raise ValueError(f"HighPass: steps must be >= 1, not {self.steps}")
         if not 0 <= self.promotions <= self.steps:
@@ -116,7 +116,7 @@ class Kaon(SpectralMap):
     steps: int = 5
 
     def __post_init__(self):
-        """Refuse a loop that does nothing."""
+        """Raise on a loop without a step."""
         if self.steps < 1:
             raise ValueError(f"Kaon: steps must be >= 1, not {self.steps}")
 

@@ -34,7 +34,7 @@ class Hammer(ExactMap):
     maximum: Any
 
     def __post_init__(self):
-        """Refuse a value that is not positive."""
+        """Raise on a value that is not positive."""
         require_positive("Hammer", maximum=self.maximum)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -61,7 +61,7 @@ class PowerHammer(MatrixOp):
     iterations: int = 16
 
     def __post_init__(self):
-        """Refuse a value that is not positive and a loop that does nothing."""
+        """Raise on a value that is not positive and a loop that does nothing."""
         require_positive("PowerHammer", maximum=self.maximum)
         if self.iterations < 1:
             raise ValueError(f"PowerHammer: iterations must be >= 1, not {self.iterations}")

@@ -31,7 +31,7 @@ class SpectralNormalize(ExactMap):
     maximum: Any
 
     def __post_init__(self):
-        """Refuse a cap that is not positive."""
+        """Raise on a cap that is not positive."""
         require_positive("SpectralNormalize", maximum=self.maximum)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -56,7 +56,7 @@ class SpectralDecay(ExactMap):
     rate: Any
 
     def __post_init__(self):
-        """Refuse what is no share."""
+        """Raise on a rate outside [0, 1]."""
         if isinstance(self.rate, numbers.Real) and not 0 <= float(self.rate) <= 1:
             raise ValueError(f"SpectralDecay: rate must be in [0, 1], not {self.rate}")
 

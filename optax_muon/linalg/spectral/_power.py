@@ -42,7 +42,7 @@ class SpectralPower(TwoWayMap):
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
-        """Refuse a power that is not finite, and one that square roots do not reach."""
+        """Raise on a power that is not finite, and one that square roots do not reach."""
         if isinstance(self.power, numbers.Real) and not math.isfinite(self.power):
             raise ValueError(f"SpectralPower: power must be finite, not {self.power}")
         if self.orthogonalizer is not None:
@@ -102,7 +102,7 @@ class Freon(ExactMap):
     c: Any
 
     def __post_init__(self):
-        """Refuse what is not finite."""
+        """Raise on what is not finite."""
         if isinstance(self.c, numbers.Real) and not math.isfinite(self.c):
             raise ValueError(f"Freon: c must be finite, not {self.c}")
 

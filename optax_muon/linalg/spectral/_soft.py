@@ -43,7 +43,7 @@ class SoftSign(TwoWayMap):
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
-        """Refuse a negative bend, and an orthogonaliser where none helps."""
+        """Raise on a negative bend, and an orthogonaliser where none helps."""
         require_positive("SoftSign", kappa=self.kappa)
         if isinstance(self.epsilon, numbers.Real) and not 0 <= float(self.epsilon) < float("inf"):
             raise ValueError(f"SoftSign: epsilon must be finite and not negative, not {self.epsilon}")
@@ -91,7 +91,7 @@ class Ridge(TwoWayMap):
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
-        """Refuse a temperature that is not positive."""
+        """Raise on a temperature that is not positive."""
         require_positive("Ridge", tau=self.tau)
 
     def by_products(self, orthogonalizer: SpectralMap, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -132,7 +132,7 @@ class SoftClip(TwoWayMap):
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
-        """Refuse a cap that is not positive, and an orthogonaliser where none helps."""
+        """Raise on a cap that is not positive, and an orthogonaliser where none helps."""
         require_positive("SoftClip", maximum=self.maximum, kappa=self.kappa)
         if self.orthogonalizer is not None and self.kappa != 2:
             raise ValueError(f"SoftClip: an orthogonalizer gives kappa=2 alone, not kappa={self.kappa}")

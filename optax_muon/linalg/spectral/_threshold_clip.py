@@ -38,7 +38,7 @@ class ThresholdClip(MatrixOp):
     threshold: Threshold
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the threshold's memory."""
+        """Make the threshold's state, one entry per matrix of the stack."""
         return self.threshold.init(shape[:-2], accumulator_dtype(jnp.finfo(dtype).dtype))
 
     def apply(
@@ -81,7 +81,7 @@ class SketchedThresholdClip(MatrixOp):
     svd: RandomizedSVD = RandomizedSVD()
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the threshold's memory."""
+        """Make the threshold's state, one entry per matrix of the stack."""
         return ThresholdClip(self.threshold).init(shape, dtype)
 
     def apply(

@@ -20,7 +20,7 @@ class Threshold(abc.ABC):
 
     @abc.abstractmethod
     def init(self, batch: tuple[int, ...], dtype: Any) -> PyTree:
-        """Make the memory; every array's leading axes are ``batch``."""
+        """Make the state; every array's leading axes are ``batch``."""
 
     @abc.abstractmethod
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
@@ -38,7 +38,7 @@ class ConstantThreshold(Threshold):
     value: Any
 
     def __post_init__(self):
-        """Refuse a cap that is not positive."""
+        """Raise on a cap that is not positive."""
         require_positive("ConstantThreshold", value=self.value)
 
     def init(self, batch: tuple[int, ...], dtype: Any) -> PyTree:
@@ -56,7 +56,7 @@ class MovingAverageThreshold(Threshold):
     """The bias-corrected exponential average of past spectral norms; nothing is clipped at the first step.
 
     Args:
-        decay: the retained fraction, in [0, 1).
+        decay: the decay rate, in [0, 1).
 
     State: 2 floats a matrix.
     """
@@ -64,7 +64,7 @@ class MovingAverageThreshold(Threshold):
     decay: float = 0.9
 
     def __post_init__(self):
-        """Refuse a fraction that is none."""
+        """Raise on a decay rate outside [0, 1)."""
         if isinstance(self.decay, numbers.Real) and not 0 <= float(self.decay) < 1:
             raise ValueError(f"MovingAverageThreshold: decay must be in [0, 1), not {self.decay}")
 
@@ -97,7 +97,7 @@ class QuantileThreshold(Threshold):
     window: int = 100
 
     def __post_init__(self):
-        """Refuse a quantile and a window that are none."""
+        """Raise on a quantile outside [0, 1] and a window below 1."""
         if not 0 <= self.quantile <= 1:
             raise ValueError(f"QuantileThreshold: quantile must be in [0, 1], not {self.quantile}")
         if self.window < 1:

@@ -26,7 +26,7 @@ class TopRank(ExactMap):
     rank: int
 
     def __post_init__(self):
-        """Refuse an empty approximation."""
+        """Raise on an empty approximation."""
         if self.rank < 1:
             raise ValueError(f"TopRank: rank must be >= 1, not {self.rank}")
 

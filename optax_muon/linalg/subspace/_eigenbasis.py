@@ -70,7 +70,7 @@ class Refresh:
     count_from: int = 0
 
     def __post_init__(self):
-        """Refuse what cannot be."""
+        """Raise on what cannot be."""
         if self.every < 1:
             raise ValueError(f"refresh_every must be at least 1, not {self.every}")
         if self.method not in ("iterate", "decompose"):
@@ -94,7 +94,7 @@ class Basis(abc.ABC):
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Make the memory for a stack ``(*batch, m, n)``: bases ``left`` and ``right``, absent where I."""
+        """Make the state for a stack ``(*batch, m, n)``: bases ``left`` and ``right``, absent where I."""
 
     def how(self, count: Array) -> Array | int:
         """Say what `followed` is to do after update ``count``, from zero."""
@@ -168,7 +168,7 @@ class EigenBasis(Basis):
     turns: ClassVar[bool] = True
 
     def __post_init__(self):
-        """Refuse what cannot be."""
+        """Raise on what cannot be."""
         Refresh(self.refresh_every, self.method, self.count_from)
         if self.max_side < 0:
             raise ValueError(f"EigenBasis: max_side must not be negative, not {self.max_side}")

@@ -55,7 +55,7 @@ class RandomizedPolar(MatrixOp):
     orthogonalizer: SpectralMap = NewtonSchulz()
 
     def __post_init__(self):
-        """Refuse numbers that make no subspace."""
+        """Raise on numbers that make no subspace."""
         _check("RandomizedPolar", self.rank, self.oversample, self.power_steps)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
@@ -106,7 +106,7 @@ class RandomizedSVD:
     sketch: Sketch = GaussianSketch()
 
     def __post_init__(self):
-        """Refuse numbers that make no subspace."""
+        """Raise on numbers that make no subspace."""
         _check("RandomizedSVD", self.rank, self.oversample, self.power_steps)
 
     def apply(self, x: Float[Array, "*batch m n"], key: Array | None) -> tuple[Array, Array, Array]:

@@ -38,7 +38,7 @@ class PowerStep(MatrixOp):
     seed: int = 0
 
     def __post_init__(self):
-        """Refuse a rank that is none."""
+        """Raise on a rank below one."""
         if not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"PowerStep: rank must be a whole number >= 1, not {self.rank}")
 

@@ -48,7 +48,7 @@ class Attention:
     head_width: int | None = None
 
     def __post_init__(self):
-        """Refuse what is no option."""
+        """Raise on an unknown option."""
         for field, known in (("heads", ("whole", "each")), ("fused", ("split", "whole"))):
             if getattr(self, field) not in known:
                 raise ValueError(f"Attention: {field} must be one of {known}, not {getattr(self, field)!r}")
