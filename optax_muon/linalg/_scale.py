@@ -9,7 +9,7 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 def divide_by_largest_entry(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
     """Bring the largest entry of every matrix to 1, in float32 or wider; zero stays zero, NaN and Inf give NaN."""
     x = x.astype(accumulator_dtype(x.dtype))
-    # No epsilon: one large enough for 1e-30 would be lost beside it, and one that is not would bias small gradients.
+    # No epsilon: it would bias every gradient of its own size, and 1e-30 must come out like 1.
     return x / one_if_zero(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
 
 

@@ -17,6 +17,10 @@ class ExactMap(SpectralMap):
 
     Low-precision input is decomposed in float32. A matrix with a NaN or an Inf comes out as NaN and leaves the others
     of its stack alone.
+
+    Raises:
+        ValueError: from ``apply``, for an array that is no stack of matrices.
+        TypeError: from ``apply``, for integer matrices.
     """
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -70,6 +74,7 @@ class TwoWayMap(ExactMap):
         if self.orthogonalizer is None or 0 in x.shape:
             return super().apply(x)
         require_inexact(x, type(self).__name__)
+        # The identities multiply from the left, where the smaller Gram matrix is.
         tall = x.shape[-2] > x.shape[-1]
         wide = (x.mT if tall else x).astype(accumulator_dtype(x.dtype))
         y = self.by_products(self.orthogonalizer, wide).astype(x.dtype)
@@ -81,14 +86,15 @@ class TwoWayMap(ExactMap):
 
 
 def decompose(x: Float[Array, "*batch m n"]) -> tuple[Array, Array, Array]:
-    """Give the thin singular value decomposition of every matrix, in float32 or wider, whatever its scale."""
+    """Return the thin singular value decomposition of every matrix, in float32 or wider, whatever its scale."""
+    # Decomposed at size 1 and scaled back, so that no backend's own handling of 1e30 or 1e-30 matters.
     largest = jnp.max(jnp.abs(x.astype(accumulator_dtype(x.dtype))), axis=(-2, -1))
     u, s, vh = jnp.linalg.svd(divide_by_largest_entry(x), full_matrices=False)
     return u, s * largest[..., None], vh
 
 
 def recompose(u: Array, s: Array, vh: Array) -> Array:
-    """Multiply ``U diag(s) V^H``."""
+    """Multiply ``U diag(s) V^H``: ``(*batch, m, r)``, ``(*batch, r)`` and ``(*batch, r, n)`` to ``(*batch, m, n)``."""
     # HIGHEST: the default is one bfloat16 pass on a TPU, which would undo the point of a decomposition.
     return jnp.matmul(u * s[..., None, :], vh, precision="highest")
 
@@ -102,4 +108,5 @@ def numerical_rank(s: Float[Array, "*batch r"]) -> Array:
 
 def by_size(s: Float[Array, "*batch r"]) -> Array:
     """Number the singular values from the largest, 0, on; equal ones in the order given."""
+    # A rank, not a comparison with the maximum: of equal singular values exactly one is the largest.
     return jnp.argsort(jnp.argsort(-s, axis=-1), axis=-1)

@@ -15,8 +15,10 @@ from optax_muon.linalg.orthogonal._coefficients import Coefficients
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
 from optax_muon.linalg.orthogonal._normalizer import Normalizer
 
-TIGHTEST = 62 / 81  # below this ratio of cap to largest the two cubics are not monotone, and overshoot the cap between
+# Below this ratio of cap to largest the two cubics are not monotone, and overshoot the cap in between.
+TIGHTEST = 62 / 81
 
+# Fitted on [0, 3] for a cap of 1. No safety: the matrix is divided by the cap, never by its own norm.
 LIPSCHITZ_CAP_2025 = Coefficients(
     "LIPSCHITZ_CAP_2025",
     (
@@ -31,7 +33,7 @@ LIPSCHITZ_CAP_2025 = Coefficients(
 
 @dataclasses.dataclass(frozen=True)
 class _Fixed(Normalizer):
-    """Divide by a number."""
+    """Divide by a number instead of a norm: a cap must leave small matrices small."""
 
     size: Any
 
@@ -57,6 +59,9 @@ class PolynomialCap(SpectralMap):
         coefficients: a table made for a cap of 1.
         arithmetic: storage dtype and precision of the products.
 
+    Raises:
+        ValueError: for a maximum that is not positive.
+
     References:
         Newhouse et al., arXiv 2507.13338.
     """
@@ -79,6 +84,7 @@ class PolynomialCap(SpectralMap):
 
     @property
     def _polynomials(self) -> NewtonSchulz:
+        """The quintics as an iteration on ``x / maximum``."""
         return NewtonSchulz(self.coefficients, _Fixed(self.maximum), self.arithmetic)
 
 
@@ -99,6 +105,9 @@ class SoftCap(SpectralMap):
             ``maximum * (1 - decay) + norm of the update``.
         arithmetic: storage dtype and precision of the products.
 
+    Raises:
+        ValueError: for numbers that are not positive, or ``largest`` outside [1, 1.306] times ``maximum``.
+
     References:
         Newhouse et al., arXiv 2507.13338, where a is the smallest root of a polynomial of degree four.
     """
@@ -111,6 +120,7 @@ class SoftCap(SpectralMap):
         """Raise on an interval that the cubics cannot map."""
         require_positive("SoftCap", maximum=self.maximum, largest=self.largest)
         if isinstance(self.maximum, numbers.Real) and isinstance(self.largest, numbers.Real):
+            # Under jit both may be tracers, and nobody checks: the caller of a schedule answers for its ratio.
             ratio = float(self.maximum) / float(self.largest)
             if not TIGHTEST <= ratio <= 1:
                 raise ValueError(
@@ -127,8 +137,10 @@ class SoftCap(SpectralMap):
 
     @property
     def _polynomials(self) -> NewtonSchulz:
+        """The two cubics as an iteration on ``x / largest``, where the bend is ``u = a largest^2``."""
         u = self._bend
         rows = [[1, -u], [1, u]]
+        # NumPy as long as it can: a cap with plain numbers is made before any JAX backend starts.
         rows = np.array(rows) if isinstance(u, float) else jnp.array(rows)
         return NewtonSchulz(rows, _Fixed(self.largest), self.arithmetic)
 

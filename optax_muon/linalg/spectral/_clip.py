@@ -12,9 +12,8 @@ from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap, numerical_rank
 
-WIDEST = (
-    1e3  # ratio of Frobenius norm to cap up to which a difference of float32 matrices keeps three digits of the cap
-)
+# Ratio of Frobenius norm to cap up to which a difference of float32 matrices keeps three digits of the cap.
+WIDEST = 1e3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,9 @@ class SpectralClip(TwoWayMap):
             products only. Its error e comes out as about ``e max(S) / 2``: take an accurate table, such as eight
             steps of Polar Express (five steps ripple by 13 %). A matrix with a Frobenius norm over 1000 b is scaled
             down to it first, so that the cap holds where the difference of large matrices would leave noise alone.
+
+    Raises:
+        ValueError: for a maximum that is not positive, or a minimum outside [0, maximum].
 
     References:
         arXiv 2507.13338; F. L. Cesista, Fast, numerically stable spectral clipping (2025).
@@ -68,6 +70,7 @@ class SpectralClip(TwoWayMap):
         o = sign(s)
 
         def reflected(bound):
+            """As in ``by_products``, on the spectrum ``(*batch, r)``."""
             gap = bound - o * s
             return jnp.sign(gap) * sign(jnp.abs(gap)) * (bound * o - s)
 
@@ -75,19 +78,25 @@ class SpectralClip(TwoWayMap):
 
     def by_products(self, orthogonalizer: SpectralMap, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Evaluate the identity."""
+        # Far over the cap the identity is a difference of huge matrices; scaled down first, all that counts is clipped
+        # anyway.
         reach = self._reach(x, (-2, -1))
         x = x * jnp.minimum(1, reach)
         o = orthogonalizer.apply(x)
         h = FLOAT32.matmul(o, jnp.conj(x.mT))
+        # O X^T is symmetric only for an exact polar factor; the sign of a matrix that is not quite would leave the
+        # identity.
         h, identity = (h + jnp.conj(h.mT)) / 2, jnp.eye(x.shape[-2], dtype=x.dtype)
 
         def reflected(bound):
+            """Return ``sign(bound I - H) (bound O - X)``, ``(*batch, m, n)``."""
             sign = orthogonalizer.apply(jnp.broadcast_to(bound * identity, h.shape) - h)
             return FLOAT32.matmul(sign, bound * o - x)
 
         return self._assemble(o, x, reflected, reach)
 
     def _assemble(self, o: Array, x: Array, reflected: Any, reach: Array) -> Array:
+        """Join the reflections of the identity above; ``x`` is a matrix or a spectrum."""
         low, high = (jnp.asarray(bound, jnp.real(x).dtype) for bound in (self.minimum, self.maximum))
         if not (isinstance(self.minimum, numbers.Real) and float(self.minimum) == 0):
             return ((low + high) * o + reflected(low) - reflected(high)) / 2

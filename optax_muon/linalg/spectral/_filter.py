@@ -14,6 +14,7 @@ from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 PROMOTE = (1.875, -1.25, 0.375)  # draws every singular value towards 1
 SUPPRESS = (0.0, 2.5, -1.5)  # draws those above sqrt(2/3) to 1 and those below to 0
 CHAOS = (4.1, -8.2, 4.1)  # 4.1 s (1 - s^2)^2
+# The map's largest value is 4.1 * 16 / (25 sqrt 5) = 1.1735, at s = 1 / sqrt 5: everything ends below 1.
 CHAOS_SCALE = 1.175
 
 
@@ -35,6 +36,9 @@ class HighPass(SpectralMap):
         steps: steps altogether.
         normalize: brings the singular values into [0, 1].
         arithmetic: storage dtype and precision of the products.
+
+    Raises:
+        ValueError: for steps below 1, or promotions outside [0, steps].
 
     References:
         Fan et al., Pion, arXiv 2605.19282.
@@ -76,6 +80,7 @@ class HighPass(SpectralMap):
     def cutoff(self) -> float:
         """The normalised singular value that stays put under suppression: above it 1, below it 0."""
         low, high = 0.0, 1.0
+        # Bisection: PROMOTE is increasing on [0, 1], so the cut-off is unique; 60 halvings exhaust float64.
         for _ in range(60):
             middle = value = (low + high) / 2
             for row in self.rows[: self.promotions]:
@@ -93,6 +98,7 @@ class HighPass(SpectralMap):
 
     @property
     def _polynomials(self) -> NewtonSchulz:
+        """The schedule as an iteration."""
         return NewtonSchulz(np.array(self.rows), self.normalize, self.arithmetic)
 
 
@@ -108,6 +114,9 @@ class Kaon(SpectralMap):
 
     Args:
         steps: T; nearby singular values part by a factor of about 2.4 a step, and so does rounding.
+
+    Raises:
+        ValueError: for steps below 1.
 
     References:
         Shumaylov et al., Muon is Not That Special, arXiv 2605.11181.
@@ -130,6 +139,7 @@ class Kaon(SpectralMap):
 
     @property
     def _polynomials(self) -> NewtonSchulz:
+        """The chaotic map, ``steps`` times, as an iteration."""
         # Float32 alone: rounding grows by 2.4 a step, and bfloat16 would make noise of it.
         return NewtonSchulz(np.array((CHAOS,) * self.steps))
 

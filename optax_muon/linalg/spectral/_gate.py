@@ -28,12 +28,12 @@ class Gate(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class SpectralGap(Gate):
-    """Open where all nonzero singular values lie at least ``threshold`` apart.
+    """Open where all nonzero singular values are at least ``threshold`` apart.
 
     A matrix with fewer than two of them has no gap, and opens. Those below the rounding of a decomposition are zero.
 
     Args:
-        threshold: in units of the matrix.
+        threshold: in units of the matrix; a number or a traced scalar.
 
     Cost: a singular value decomposition without vectors.
     """
@@ -57,6 +57,7 @@ class SpectralGap(Gate):
         cutoff = longest * jnp.finfo(s.dtype).eps * s[..., :1]
         # A zero below it does not count as a neighbour: the gap to it is taken as infinite.
         gaps = jnp.where(s[..., 1:] <= cutoff, jnp.inf, s[..., :-1] - s[..., 1:])
+        # NaN fails every comparison, so a broken matrix is left as it is, where its NaN shows.
         return jnp.min(gaps, axis=-1, initial=jnp.inf) >= self.threshold
 
 
@@ -94,6 +95,7 @@ class Gated(SpectralMap):
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Map every matrix; the result has the dtype of ``x``."""
         require_inexact(x, "Gated")
+        # Both branches are computed: the gate is per matrix of a stack, which no `cond` can skip.
         return jnp.where(self.gate.opens(x)[..., None, None], self.map.apply(x), x)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:

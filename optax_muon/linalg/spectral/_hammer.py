@@ -27,6 +27,9 @@ class Hammer(ExactMap):
     Args:
         maximum: c > 0, the new largest singular value. A zero matrix stays zero.
 
+    Raises:
+        ValueError: for a maximum that is not positive.
+
     References:
         Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
     """
@@ -47,12 +50,15 @@ class PowerHammer(MatrixOp):
     """`Hammer` by power iteration from the last step's singular vector: products with vectors only.
 
     Use it on weights, which change little between steps, so that a few iterations follow the top direction. Where two
-    singular values lie close together it finds a mixture of their directions.
+    singular values are close together it finds a mixture of their directions.
 
     Args:
         maximum: the new largest singular value.
         iterations: products with ``X^T X`` a call; 16 find the direction from nothing when the second singular value
             is under 0.7 of the first.
+
+    Raises:
+        ValueError: for a maximum that is not positive, or iterations below 1.
 
     State: min(m, n) floats a matrix.
     """
@@ -78,9 +84,11 @@ class PowerHammer(MatrixOp):
         require_inexact(x, "PowerHammer")
         if 0 in x.shape:
             return x, carry, Info()
+        # The vector that is kept is the one on the shorter side: min(m, n) floats of state.
         wide = x.shape[-2] < x.shape[-1]
         y = x.mT if wide else x
         y = y.astype(accumulator_dtype(x.dtype))
+        # X^T X of 1e30 overflows, so the iteration runs on entries of at most 1.
         scale = jnp.max(jnp.abs(y), axis=(-2, -1), keepdims=True)
         unit = y / jnp.where(scale == 0, 1, scale)
         # A direction lost to a NaN or a zero matrix is found anew.
@@ -88,6 +96,7 @@ class PowerHammer(MatrixOp):
         v = jnp.where(lost, self.init(x.shape, x.dtype), carry)[..., None]
 
         def step(_, v):
+            """Multiply by ``X^T X`` and normalise."""
             return _normalized(FLOAT32.matmul(jnp.conj(unit.mT), FLOAT32.matmul(unit, v)))
 
         v = jax.lax.fori_loop(0, self.iterations, step, v)
@@ -95,16 +104,19 @@ class PowerHammer(MatrixOp):
         largest = jnp.linalg.norm(image, axis=-2, keepdims=True)
         left = image / jnp.where(largest == 0, 1, largest)
         change = jnp.where(largest == 0, 0, jnp.asarray(self.maximum, largest.dtype) - largest * scale)
+        # A correction of rank one: the other directions are not computed, so they cannot be damaged.
         y = (y + change * FLOAT32.matmul(left, jnp.conj(v.mT))).astype(x.dtype)
         return y.mT if wide else y, v[..., 0], Info()
 
 
 def _generic(shape: tuple[int, ...]) -> np.ndarray:
+    """Unit vector of the shorter side's length, the same for every matrix of a shape."""
     # Gaussian: a vector of ones would be orthogonal to the top direction of a centred gradient.
     v = np.random.default_rng(0).normal(size=min(shape[-2:]))
     return v / max(np.linalg.norm(v), np.finfo(v.dtype).tiny)
 
 
 def _normalized(v: Array) -> Array:
+    """Columns ``(*batch, n, 1)`` of length 1; zero stays zero."""
     norm = jnp.linalg.norm(v, axis=-2, keepdims=True)
     return v / jnp.where(norm == 0, 1, norm)

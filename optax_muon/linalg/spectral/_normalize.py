@@ -22,7 +22,10 @@ class SpectralNormalize(ExactMap):
         W / \max(1, \sigma_1 / c)
 
     Args:
-        maximum: c > 0.
+        maximum: c > 0, in the units of the matrix; a number or a traced scalar.
+
+    Raises:
+        ValueError: for a maximum that is not positive.
 
     References:
         Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
@@ -47,7 +50,10 @@ class SpectralDecay(ExactMap):
         W - \lambda \sigma_1 u_1 v_1^T
 
     Args:
-        rate: lambda, in [0, 1].
+        rate: lambda, in [0, 1], per call; a number or a traced scalar.
+
+    Raises:
+        ValueError: for a rate outside [0, 1].
 
     References:
         Newhouse et al., arXiv 2507.13338.
@@ -62,4 +68,5 @@ class SpectralDecay(ExactMap):
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Shrink the largest."""
+        # The first of equal ones alone: the paper decays one direction a step.
         return jnp.where(by_size(s) == 0, (1 - jnp.asarray(self.rate, s.dtype)) * s, s)

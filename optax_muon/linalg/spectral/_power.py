@@ -31,6 +31,9 @@ class SpectralPower(TwoWayMap):
         orthogonalizer: None decomposes; a map O gives ``(O X^T)^p O`` with log2(1 / p) nested square roots by a
             coupled iteration, products only. Singular values under 1e-3 of the norm are then bent upwards.
 
+    Raises:
+        ValueError: for a power that is not finite, or, with an orthogonaliser, not one of 1, 1/2, 1/4, ...
+
     Differs from the authors' code: its fractional power is one of ``X^T X``, which squares the condition number and
     takes one root more.
 
@@ -47,6 +50,8 @@ class SpectralPower(TwoWayMap):
             raise ValueError(f"SpectralPower: power must be finite, not {self.power}")
         if self.orthogonalizer is not None:
             p = float(self.power) if isinstance(self.power, numbers.Real) else math.nan
+            # frexp gives a mantissa of exactly 1/2 to powers of two alone. A tracer has no exponent to read, so it
+            # raises too.
             if not 0 < p <= 1 or math.frexp(p)[0] != 0.5:
                 raise ValueError(f"SpectralPower: an orthogonalizer takes power 1, 1/2, 1/4, ..., not {self.power}")
 
@@ -57,12 +62,15 @@ class SpectralPower(TwoWayMap):
             # The inner choice keeps 0 ** negative out of the other branch.
             return jnp.where(kept, jnp.where(kept, s, 1) ** jnp.asarray(self.power, s.dtype), 0)
         largest = jnp.max(s, axis=-1, keepdims=True)
+        # As ``by_products``, which divides by the largest entry: the map is homogeneous, so the power comes back at the
+        # end.
         s = s / jnp.where(largest == 0, 1, largest)
         o = self.orthogonalizer.scalar(s)
         return root_scalar(o * s, self._halvings) * o * largest**self.power
 
     @property
     def _halvings(self) -> int:
+        """Number of square roots that make the power, log2(1 / p)."""
         return 1 - math.frexp(self.power)[1]
 
     def by_products(self, orthogonalizer: SpectralMap, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -70,6 +78,8 @@ class SpectralPower(TwoWayMap):
         largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
         x = divide_by_largest_entry(x)
         o = orthogonalizer.apply(x)
+        # H = O X^T is the positive semi-definite factor of X, whose root is X's own power, not that of X^T X: the
+        # condition number is not squared.
         h = FLOAT32.matmul(o, jnp.conj(x.mT))
         h = root((h + jnp.conj(h.mT)) / 2, self._halvings)
         return FLOAT32.matmul(h, o) * largest**self.power
@@ -90,6 +100,9 @@ class Freon(ExactMap):
 
     Args:
         c: any finite real number; a number or a traced scalar.
+
+    Raises:
+        ValueError: for c that is not finite.
 
     Differs from the paper, whose scale was seen in third-party code alone, in two forms: this is the mean form, over
     the numerical rank r, so that c = 1/2 gives the polar factor, the Frobenius norm stays near that of it, and a
@@ -116,6 +129,7 @@ class Freon(ExactMap):
         count = jnp.maximum(jnp.sum(kept, axis=-1, keepdims=True), 1).astype(s.dtype)
         powers = jnp.sum(jnp.where(kept, jnp.exp(q * logs), 0), axis=-1, keepdims=True) / count
         geometric = jnp.sum(logs, axis=-1, keepdims=True) / count
+        # Below sqrt(eps) the mean of s^q is 1 up to rounding, and its logarithm over q would be noise.
         small = jnp.abs(q) < jnp.finfo(s.dtype).eps ** 0.5
         mean = jnp.where(small, geometric, jnp.log(jnp.where(powers > 0, powers, 1)) / jnp.where(small, 1, q))
         return jnp.where(kept, jnp.exp((q - 1) * (logs - mean)), 0)

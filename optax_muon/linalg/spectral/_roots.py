@@ -25,6 +25,7 @@ def root(a: Float[Array, "*batch m m"], halvings: int) -> Float[Array, "*batch m
     rows = jnp.asarray(ROWS, jnp.real(a).dtype)
 
     def step(pair, row):
+        """Apply one row to the pair (root, inverse root), both ``(*batch, m, m)``."""
         y, z = pair
         product = FLOAT32.matmul(z, y)
         factor = row[1] * product + row[2] * FLOAT32.matmul(product, product) + row[0] * identity
@@ -34,6 +35,7 @@ def root(a: Float[Array, "*batch m m"], halvings: int) -> Float[Array, "*batch m
         norm = jnp.linalg.norm(a, axis=(-2, -1), keepdims=True)
         scaled = a / jnp.where(norm == 0, 1, norm) + SHIFT * identity
         (y, _), _ = jax.lax.scan(step, (scaled, identity), rows)
+        # Symmetrised, or rounding would grow with every nested root.
         a = jnp.sqrt(norm) * (y + jnp.conj(y.mT)) / 2
     return a
 
@@ -46,5 +48,6 @@ def root_scalar(s: Float[Array, "*batch r"], halvings: int) -> Float[Array, "*ba
         sign = jnp.sqrt(scaled)
         for row in ROWS:
             sign = sign * jnp.polyval(jnp.asarray(row[::-1], s.dtype), sign * sign)
+        # The coupled iteration is the schedule on sqrt(scaled): the root is sqrt(scaled) times what that becomes.
         s = jnp.sqrt(norm * scaled) * sign
     return s

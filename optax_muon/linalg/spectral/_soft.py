@@ -28,6 +28,10 @@ class SoftSign(TwoWayMap):
         orthogonalizer: None decomposes; for kappa = 2 alone a map takes the left block of ``orth([X, epsilon I])``,
             which is the same matrix, products only and never rank deficient.
 
+    Raises:
+        ValueError: for a negative or infinite epsilon, kappa not positive, or an orthogonaliser with kappa other than
+            2.
+
     References:
         SoftMuon, arXiv 2605.31371; Oikonomidis et al., arXiv 2605.11850 (h_kappa).
 
@@ -52,6 +56,7 @@ class SoftSign(TwoWayMap):
 
     def by_products(self, orthogonalizer: SpectralMap, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Orthogonalise the matrix with a multiple of the identity beside it."""
+        # orth([X, eps I]) has singular values sqrt(s^2 + eps^2) on its way, never below eps: so no small ones to lift.
         m, n = x.shape[-2:]
         block = jnp.broadcast_to(jnp.asarray(self.epsilon, x.dtype) * jnp.eye(m, dtype=x.dtype), (*x.shape[:-2], m, m))
         return orthogonalizer.apply(jnp.concatenate([x, block], axis=-1))[..., :n]
@@ -62,6 +67,7 @@ class SoftSign(TwoWayMap):
         if self.orthogonalizer is not None:
             norm = jnp.hypot(s, epsilon)
             return self.orthogonalizer.scalar(norm) * s / jnp.where(norm == 0, 1, norm)
+        # Two divisions: their product could overflow.
         larger, bend = _bend(s, epsilon, self.kappa)
         return s / larger / bend
 
@@ -79,6 +85,9 @@ class Ridge(TwoWayMap):
         tau: temperature > 0 in reciprocal units of the matrix; infinity orthogonalises, and small values give
             ``tau M``. A number or a traced scalar, so that a schedule may set it.
         orthogonalizer: as for `SoftSign`.
+
+    Raises:
+        ValueError: for tau that is not positive.
 
     Differs from the authors' code: their coupled iteration of five steps errs by up to 9 % at tau = 1; here the
     orthogonaliser's own accuracy is all there is.
@@ -104,6 +113,8 @@ class Ridge(TwoWayMap):
 
     @property
     def _soft(self) -> SoftSign:
+        """The same map as a `SoftSign`."""
+        # 1 / inf is 0, which orthogonalises.
         return SoftSign(1 / self.tau, orthogonalizer=self.orthogonalizer)
 
 
@@ -122,6 +133,9 @@ class SoftClip(TwoWayMap):
         maximum: c > 0; a number or a traced scalar.
         kappa: sharpness; infinity would be `SpectralClip`.
         orthogonalizer: as for `SoftSign`.
+
+    Raises:
+        ValueError: for maximum or kappa that is not positive, or an orthogonaliser with kappa other than 2.
 
     References:
         Jiang, Semenov, Stich, SPECTRA, arXiv 2603.14315.
@@ -151,11 +165,12 @@ class SoftClip(TwoWayMap):
 
     @property
     def _soft(self) -> SoftSign:
+        """The `SoftSign` that ``maximum`` is multiplied to, for its products; ``kappa`` is 2 there."""
         return SoftSign(self.maximum, orthogonalizer=self.orthogonalizer)
 
 
 def _bend(s: Array, epsilon: Array, kappa: float) -> tuple[Array, Array]:
-    """Give l, the larger of both, and ``(1 + (smaller / l)^kappa)^(1 / kappa)``: no power can overflow."""
+    """Return l, the larger of both, and ``(1 + (smaller / l)^kappa)^(1 / kappa)``: no power can overflow."""
     larger = jnp.maximum(s, epsilon)
     larger = jnp.where(larger == 0, 1, larger)
     return larger, (1 + (jnp.minimum(s, epsilon) / larger) ** kappa) ** (1 / kappa)

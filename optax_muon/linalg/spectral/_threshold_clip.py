@@ -52,6 +52,7 @@ class ThresholdClip(MatrixOp):
         u, s, vh = decompose(x)
         tau, carry = self.threshold.step(s[..., 0], carry)
         clipped = recompose(u, jnp.minimum(s, tau[..., None]), vh).astype(x.dtype)
+        # Untouched where nothing is clipped: a decomposition put together again would round every gradient.
         return jnp.where((s[..., 0] <= tau)[..., None, None], x, clipped), carry, Info()
 
 
@@ -94,6 +95,7 @@ class SketchedThresholdClip(MatrixOp):
             return x, carry, Info()
         u, s, vh = self.svd.apply(x, key)
         tau, carry = self.threshold.step(s[..., 0], carry)
+        # A difference, for the sketch does not see the rest of the matrix: what it missed passes unclipped.
         excess = jnp.minimum(tau[..., None] - s, 0)
         y = x.astype(accumulator_dtype(x.dtype)) + FLOAT32.matmul(u * excess[..., None, :], vh)
         return y.astype(x.dtype), carry, Info()

@@ -24,7 +24,7 @@ class Threshold(abc.ABC):
 
     @abc.abstractmethod
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
-        """Give the cap for matrices of spectral norm ``norm``, from earlier norms alone, and the new memory."""
+        """Return the cap for matrices of spectral norm ``norm``, from earlier norms alone, and the new state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,9 @@ class ConstantThreshold(Threshold):
 
     Args:
         value: the cap > 0, in the units of the matrix; a number or a traced scalar.
+
+    Raises:
+        ValueError: for a value that is not positive.
     """
 
     value: Any
@@ -58,6 +61,9 @@ class MovingAverageThreshold(Threshold):
     Args:
         decay: the decay rate, in [0, 1).
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 2 floats a matrix.
     """
 
@@ -75,6 +81,7 @@ class MovingAverageThreshold(Threshold):
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
         """Give the average so far, and take ``norm`` up."""
         average, weight = memory["average"], memory["weight"]
+        # The first cap is the norm itself, so the first gradient passes whole.
         threshold = jnp.where(weight > 0, average / jnp.where(weight > 0, weight, 1), norm)
         rate, usable = 1 - self.decay, jnp.isfinite(norm)
         average = jnp.where(usable, self.decay * average + rate * jnp.where(usable, norm, 0), average)
@@ -88,7 +95,10 @@ class QuantileThreshold(Threshold):
 
     Args:
         quantile: in [0, 1]; of n norms the one at sorted position floor(quantile * (n - 1)).
-        window: how many norms are remembered.
+        window: how many norms are kept, in updates.
+
+    Raises:
+        ValueError: for a quantile outside [0, 1], or a window below 1.
 
     State: window + 1 numbers a matrix.
     """
@@ -112,6 +122,7 @@ class QuantileThreshold(Threshold):
         norms, seen = memory["norms"], memory["seen"]
         place = jnp.arange(self.window).reshape((1,) * norm.ndim + (-1,))
         count = jnp.minimum(seen, self.window)[..., None]
+        # Places not yet written sort to the end, beyond every index that the count allows.
         ordered = jnp.sort(jnp.where(place < count, norms, jnp.inf), axis=-1)
         # A table in float64: float32 would round 0.7 * 10 now to 7, now below it.
         index = np.floor(self.quantile * np.maximum(np.arange(-1, self.window), 0)).astype(np.int32)

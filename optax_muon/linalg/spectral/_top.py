@@ -21,6 +21,9 @@ class TopRank(ExactMap):
     Args:
         rank: r >= 1; a matrix with a shorter side than that is an error. Of equal singular values at the edge, which
             ones stay is left to the decomposition.
+
+    Raises:
+        ValueError: for a rank below 1, or, from ``apply``, one above the shorter side.
     """
 
     rank: int

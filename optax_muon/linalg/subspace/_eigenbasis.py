@@ -15,18 +15,18 @@ KEEP, DECOMPOSE, ITERATE = 0, 1, 2
 
 
 def gram(x: Float[Array, "*batch m n"], side: str) -> Array:
-    """``X X^T`` for the left side, ``X^T X`` for the right."""
+    """Return ``X X^T`` for the left side, ``(*batch, m, m)``, and ``X^T X`` for the right, ``(*batch, n, n)``."""
     return FLOAT32.matmul(x, x.mT) if side == "left" else FLOAT32.matmul(x.mT, x)
 
 
 def to_basis(x: Float[Array, "*batch m n"], bases: dict[str, Array]) -> Array:
-    """``Q_L^T X Q_R``; a side without a basis stays."""
+    """Return ``Q_L^T X Q_R``, ``(*batch, m, n)``; a side without a basis stays as it is."""
     x = FLOAT32.matmul(bases["left"].mT, x) if "left" in bases else x
     return FLOAT32.matmul(x, bases["right"]) if "right" in bases else x
 
 
 def from_basis(x: Float[Array, "*batch m n"], bases: dict[str, Array]) -> Array:
-    """``Q_L X Q_R^T``."""
+    """Return ``Q_L X Q_R^T``, the inverse of `to_basis`."""
     x = FLOAT32.matmul(bases["left"], x) if "left" in bases else x
     return FLOAT32.matmul(x, bases["right"].mT) if "right" in bases else x
 
@@ -35,19 +35,27 @@ def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m
     """Bring a basis nearer to the eigenvectors of a positive semi-definite factor.
 
     Args:
-        basis: orthogonal.
+        basis: orthogonal, eigenvectors in columns.
         factor: positive semi-definite.
         how: `KEEP` the basis, `DECOMPOSE` the factor, or `ITERATE`: one step of orthogonal iteration, largest
             eigenvalues first. The order of the columns is kept, so what was measured along them stays valid. A scalar,
             shared by the stack, so that a branch not taken costs nothing.
+
+    Returns:
+        The basis that follows, ``(*batch, m, m)``.
     """
 
     def decompose(basis, factor):
+        """Return the eigenvectors, largest eigenvalue first."""
         del basis
+        # eigh ascends; largest first is the order that `ITERATE` keeps.
         return jnp.linalg.eigh(factor)[1][..., ::-1]
 
     def iterate(basis, factor):
+        """Take one step of orthogonal iteration."""
         product = FLOAT32.matmul(factor, basis)
+        # QR favours its first columns, so they are sorted by diag(Q^T S Q) for it, as SOAP's authors do, and put back:
+        # they permute the second moment instead, which a map cannot reach.
         order = jnp.argsort(-jnp.sum(basis * product, axis=-2), axis=-1)
         q = jnp.linalg.qr(jnp.take_along_axis(product, order[..., None, :], axis=-1))[0]
         return jnp.take_along_axis(q, jnp.argsort(order, axis=-1)[..., None, :], axis=-1)
@@ -62,7 +70,10 @@ class Refresh:
     Args:
         every: updates between refreshes.
         method: ``iterate`` is one step of orthogonal iteration by QR, ``decompose`` a full eigendecomposition.
-        count_from: number of the first update; refreshes come at multiples of ``every``.
+        count_from: number of the first update; refreshes come at multiples of ``every``. Papers count from 0 or 1.
+
+    Raises:
+        ValueError: for ``every`` below 1, or an unknown method.
     """
 
     every: int = 10
@@ -80,6 +91,7 @@ class Refresh:
         """Say what `followed` is to do at update ``count``, from zero."""
         refresh = DECOMPOSE if self.method == "decompose" else ITERATE
         due = (count + self.count_from) % self.every == 0
+        # One step of iteration from the identity is far from the eigenvectors; a decomposition is there at once.
         return jnp.where(count == 0, DECOMPOSE, jnp.where(due, refresh, KEEP))
 
 
@@ -94,7 +106,7 @@ class Basis(abc.ABC):
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Make the state for a stack ``(*batch, m, n)``: bases ``left`` and ``right``, absent where I."""
+        """Make the state for a stack ``(*batch, m, n)``: bases ``left`` (m, m) and ``right`` (n, n), absent where I."""
 
     def how(self, count: Array) -> Array | int:
         """Say what `followed` is to do after update ``count``, from zero."""
@@ -102,7 +114,7 @@ class Basis(abc.ABC):
         return KEEP
 
     def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
-        """Learn from a gradient; ``how`` says whether the bases turn."""
+        """Return the state after a gradient ``x``; ``how`` says whether the bases turn."""
         del x, how
         return memory
 
@@ -134,6 +146,7 @@ class RandomBasis(Basis):
         memory = {}
         for i, side in enumerate(SIDES):
             n = shape[-2 + i]
+            # Two keys per seed, so that a square matrix's sides differ.
             normal = jax.random.normal(jax.random.key(2 * self.seed + i), (n, n), accumulator_dtype(dtype))
             memory[side] = jnp.broadcast_to(jnp.linalg.qr(normal)[0], (*shape[:-2], n, n))
         return memory
@@ -157,6 +170,9 @@ class EigenBasis(Basis):
             eigendecomposition (SPlus).
         count_from: number of the first update; refreshes come at multiples of ``refresh_every``.
 
+    Raises:
+        ValueError: for a decay outside [0, 1), refresh_every below 1, a negative max_side or an unknown method.
+
     State: m^2 + n^2 floats for the factors and as many for the bases, of an m x n matrix.
     """
 
@@ -169,6 +185,7 @@ class EigenBasis(Basis):
 
     def __post_init__(self):
         """Raise on what cannot be."""
+        # For its checks.
         Refresh(self.refresh_every, self.method, self.count_from)
         if self.max_side < 0:
             raise ValueError(f"EigenBasis: max_side must not be negative, not {self.max_side}")
@@ -179,6 +196,7 @@ class EigenBasis(Basis):
         """Start from factors of zero and bases of I."""
         memory, wide = {}, accumulator_dtype(dtype)
         for side, n in zip(SIDES, shape[-2:], strict=True):
+            # A vocabulary's side would need n^2 floats: no factor, no basis, and the other side turns alone.
             if 0 < n <= self.max_side:
                 full = (*shape[:-2], n, n)
                 memory[f"{side}_factor"] = jnp.zeros(full, wide)
@@ -190,7 +208,8 @@ class EigenBasis(Basis):
         return Refresh(self.refresh_every, self.method, self.count_from).how(count)
 
     def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
-        """Average the Gram matrices, and turn the bases where it is time."""
+        """Average the Gram matrices, and turn the bases where ``how`` says so."""
+        # Gradients of 1e30 are scaled down for their squares; the eigenvectors, all that is used, do not see it.
         new, wide = {}, squarable(x.astype(accumulator_dtype(x.dtype)))
         for side in SIDES:
             if side in memory:

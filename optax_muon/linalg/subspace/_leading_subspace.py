@@ -27,6 +27,9 @@ class LeadingSubspace(GradientOp):
 
     P follows by one QR step each update, and is decomposed from the first gradient.
 
+    References:
+        Liu et al., COSMOS, arXiv 2502.17410, github.com/lliu606/COSMOS.
+
     Args:
         rank: columns of P, at most the smaller side, beyond which a gradient shows nothing but rounding.
         momentum: beta_1 of the heavy ball that makes N, whose normalisation is done here.
@@ -48,11 +51,13 @@ class LeadingSubspace(GradientOp):
     count: Any = 0
 
     def at(self, count: Array) -> "LeadingSubspace":
-        """Give the operation at update ``count``."""
+        """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, count=count)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Start from nothing."""
+        """Start from zeros: the basis (n, k), its projected factor (k, k) and Adam's second moment (k, m)."""
+        # Stacks are (reduction, output) and the paper's matrices (out, in): its G is our transpose, P acts from the
+        # left.
         (*batch, n, m), wide = shape, accumulator_dtype(dtype)
         k = min(self.rank, n, m)
         shapes = {"basis": (n, k), "gram": (k, k), "second": (k, m)}
@@ -67,6 +72,8 @@ class LeadingSubspace(GradientOp):
             return x, carry, Info()
         wide = accumulator_dtype(x.dtype)
         g = squarable(per_matrix["gradient"].astype(wide))
+        # One scalar for all matrices, so that the decomposition is skipped and not merely masked after the first
+        # update.
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)
         beta, t = self.second_moment, jnp.asarray(self.count, wide) + 1
         second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))
@@ -79,32 +86,40 @@ class LeadingSubspace(GradientOp):
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
         adam = FLOAT32.matmul(basis, inside / (size + floor + self.epsilon).astype(wide))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
+        # RMS 1, so that ``gamma`` alone, not the sizes of two unlike directions, weighs them.
         y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)
         return y.astype(x.dtype), {"basis": basis, "gram": small, "second": second}, Info()
 
     def _first(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
+        """Return the leading eigenvectors of the first gradient's Gram matrix, (n, k), and its factor there, (k, k)."""
         basis = jnp.linalg.eigh(gram(g, "left"))[1][..., ::-1][..., : carry["basis"].shape[-1]]
         return basis, (1 - self.second_moment) * gram(FLOAT32.matmul(basis.mT, g), "left")
 
     def _next(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
+        """Return the basis one QR step on, (n, k), and the averaged factor in it, (k, k)."""
         old, small, beta = carry["basis"], carry["gram"], self.second_moment
+        # In this order no n x n matrix is formed.
         seen = FLOAT32.matmul(g, FLOAT32.matmul(g.mT, old))
         basis = jnp.linalg.qr(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)[0]
+        # The factor is known within the old basis alone; T^T S T expresses it in the new one.
         change = FLOAT32.matmul(old.mT, basis)
         kept = FLOAT32.matmul(change.mT, FLOAT32.matmul(small, change))
         return basis, beta * kept + (1 - beta) * gram(FLOAT32.matmul(basis.mT, g), "left")
 
     def _rest(self, whole: Array, rest: Array) -> Array:
         """Orthogonalise what the subspace left, unless that is rounding, which would be blown up to full size."""
+        # The subspace is everything: the difference would be rounding alone.
         if rest.shape[-2] <= min(self.rank, rest.shape[-1]):
             return jnp.zeros_like(rest)
         size = (rest.shape[-1] * rest.shape[-2]) ** 0.5
         norms = [jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True) for a in (rest, whole)]
+        # 10 sqrt(m n) eps: rounding of the projection's products, entry by entry.
         noise = norms[0] <= 10 * size * jnp.finfo(rest.dtype).eps * norms[1]
         return jnp.where(noise, 0, _of_norm(self.orthogonalizer.apply(rest), size))
 
 
 def _of_norm(x: Array, norm: float) -> Array:
+    """Scale every matrix to Frobenius norm ``norm``; zero stays zero."""
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
     unit = x / jnp.where(largest == 0, 1, largest)
     size = jnp.linalg.norm(unit, axis=(-2, -1), keepdims=True)

@@ -36,6 +36,10 @@ class RandomizedPolar(MatrixOp):
         sketch: how the columns :math:`M \Omega` are drawn; the shorter side is always the one that is sketched.
         orthogonalizer: of the small factor.
 
+    Raises:
+        ValueError: for numbers out of range; from ``apply``, for a rank above the shorter side, or a key that is
+            missing or of the wrong shape.
+
     Cost: ``4 k m n (1 + h)`` FLOPs for k directions, three QR and the orthogonaliser on (k, n).
 
     Differs from the authors' code: a QR between power steps, which keeps the same subspace and cannot overflow; a tall
@@ -74,13 +78,16 @@ class RandomizedPolar(MatrixOp):
             return x, carry, Info(jnp.zeros(x.shape[:-2], accumulator_dtype(jnp.real(x).dtype)))
         tall = x.shape[-2] > x.shape[-1]
         wide = (x.mT if tall else x).astype(accumulator_dtype(x.dtype))
+        # Oversampling beyond the matrix is dropped, not an error: one setting has to serve every shape of a model.
         size = min(self.rank + self.oversample, wide.shape[-2])
 
         def subspace(x, key):
+            """Return the basis (m, size) for one matrix, at its own scale."""
             return find_range(divide_by_largest_entry(x), size, self.power_steps, self.sketch, key)
 
         q = per_key("RandomizedPolar", subspace, wide, key)
         seen = FLOAT32.matmul(jnp.conj(q.mT), wide)
+        # orth(Q^T M) and then Q: the iteration runs on size rows.
         y = FLOAT32.matmul(q, self.orthogonalizer.apply(seen))
         dual = jnp.sum(jnp.real(jnp.conj(wide) * y), axis=(-2, -1))
         return (y.mT if tall else y).astype(x.dtype), carry, Info(dual)
@@ -96,6 +103,10 @@ class RandomizedSVD:
         power_steps: multiplications by ``M M^T``.
         sketch: how the subspace is drawn.
 
+    Raises:
+        ValueError: for numbers out of range; from ``apply``, for a rank above the shorter side, or a key that is
+            missing or of the wrong shape.
+
     References:
         Halko, Martinsson, Tropp (2011); the numbers are those of arXiv 2605.11838.
     """
@@ -110,12 +121,13 @@ class RandomizedSVD:
         _check("RandomizedSVD", self.rank, self.oversample, self.power_steps)
 
     def apply(self, x: Float[Array, "*batch m n"], key: Array | None) -> tuple[Array, Array, Array]:
-        """Give U (m, rank), S and V^H (rank, n) of every matrix, in float32 or wider."""
+        """Return U (m, rank), S (rank,) and V^H (rank, n) of every matrix, in float32 or wider."""
         require_rank("RandomizedSVD", self.rank, x)
         tall = x.shape[-2] > x.shape[-1]
         size = min(self.rank + self.oversample, min(x.shape[-2:]))
 
         def one(x, key):
+            """Decompose one matrix with m <= n."""
             largest = jnp.max(jnp.abs(x))
             x = divide_by_largest_entry(x)
             q = find_range(x, size, self.power_steps, self.sketch, key)
@@ -124,11 +136,12 @@ class RandomizedSVD:
 
         wide = (x.mT if tall else x).astype(accumulator_dtype(x.dtype))
         u, s, vh = per_key("RandomizedSVD", one, wide, key)
+        # M^T = U S V^H means M = (V^H)^T S U^T: plain transposes, for complex matrices too.
         return (vh.mT, s, u.mT) if tall else (u, s, vh)
 
 
 def find_range(x: Float[Array, "m n"], size: int, power_steps: int, sketch: Sketch, key: Array) -> Array:
-    """Give an orthonormal basis (m, size) of a subspace near the range of the large singular values."""
+    """Return an orthonormal basis (m, size) of a subspace near the range of the large singular values."""
     q = jnp.linalg.qr(sketch.apply(x, size, key))[0]
     for _ in range(power_steps):
         # Orthonormal again on both sides: powers of the spectrum would leave float32's range and the small values.
@@ -138,17 +151,19 @@ def find_range(x: Float[Array, "m n"], size: int, power_steps: int, sketch: Sket
 
 
 def per_key(owner: str, f: Callable[[Array, Array], Any], x: Array, key: Array | None) -> Any:
-    """Map ``f`` over a stack of matrices and its keys, one each."""
+    """Map ``f(matrix, key)`` over a stack ``(*batch, m, n)`` and keys ``(*batch,)``; raise where those are missing."""
     if key is None:
         raise ValueError(f"{owner}: key is missing; it takes one random key per matrix, of shape {x.shape[:-2]}")
     if key.shape != x.shape[:-2]:
         raise ValueError(f"{owner}: key must have shape {x.shape[:-2]}, one per matrix, not {key.shape}")
+    # A matrix at a time under vmap, so that its draws depend on its own key and not on its place in a stack.
     for _ in range(x.ndim - 2):
         f = jax.vmap(f)
     return f(x, key)
 
 
 def _check(owner: str, rank: int, oversample: int, power_steps: int) -> None:
+    """Raise on a rank below 1, or a negative number of further directions or of power steps."""
     if rank < 1:
         raise ValueError(f"{owner}: rank must be >= 1, not {rank}")
     if oversample < 0:

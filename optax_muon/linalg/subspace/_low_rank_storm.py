@@ -1,4 +1,4 @@
-"""STORM's momentum, remembered as a matrix of low rank."""
+"""STORM's momentum, kept as a matrix of low rank."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from optax_muon.linalg.subspace._whitening import GradientOp
 
 @dataclasses.dataclass(frozen=True)
 class LowRankStorm(GradientOp):
-    r"""Correct a low-rank memory by the change of this batch's gradient, and compress the result anew (LiMuon).
+    r"""Correct a low-rank momentum by the change of this batch's gradient, and compress the result anew (LiMuon).
 
     .. math::
         M_t = G_t + \mu (\hat M_{t-1} - G^{\text{prev}}_t), \qquad M_1 = G_1, \qquad
@@ -26,6 +26,9 @@ class LowRankStorm(GradientOp):
         oversampling: further columns of the sketch.
         first: set by `at`.
 
+    References:
+        Huang, Luo, Chen, LiMuon, arXiv 2509.14562, option 2.
+
     State: (m + n + 1) r floats for an m x n matrix.
     """
 
@@ -36,11 +39,11 @@ class LowRankStorm(GradientOp):
     needs_key: ClassVar[bool] = True
 
     def at(self, count: Array) -> "LowRankStorm":
-        """Give the operation at update ``count``."""
+        """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, first=count == 0)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Start from zero."""
+        """Start from zero factors: ``left`` (m, r), ``values`` (r,) and ``right`` (r, n)."""
         (*batch, m, n), wide = shape, accumulator_dtype(dtype)
         r = min(self.rank, m, n)
         shapes = {"left": (m, r), "values": (r,), "right": (r, n)}
@@ -49,20 +52,25 @@ class LowRankStorm(GradientOp):
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
     ) -> tuple[Array, Any, Info]:
-        """Give M for the gradient ``x``, with ``gradient`` the one at the previous parameters."""
+        """Return M for the gradient ``x``, with ``gradient`` the one at the previous parameters on the same batch."""
         assert key is not None
         if 0 in x.shape:
             return x, carry, Info()
         wide = x.astype(accumulator_dtype(x.dtype))
         remembered = FLOAT32.matmul(carry["left"] * carry["values"][..., None, :], carry["right"])
         change = remembered - per_matrix["gradient"].astype(wide.dtype)
+        # The first gradient stands alone: there are no previous parameters to correct by.
         m = wide + self.momentum * jnp.where(self.first, jnp.zeros_like(change), change)
+        # M is used whole; only what is kept for the next step is compressed, so the step itself loses nothing.
         return m.astype(x.dtype), self._compressed(m, key, carry["values"].shape[-1]), Info()
 
     def _compressed(self, m: Array, key: Array, rank: int) -> dict[str, Array]:
+        """Return the factors of the best rank-``rank`` approximation that a sketch of ``m`` finds."""
+        # The paper asks for at least two columns beyond the rank.
         columns = min(rank + self.oversampling, *m.shape[-2:])
 
         def draw(key: Array) -> Array:
+            """Draw the sketch (n, columns) of one matrix."""
             return jax.random.normal(key, (m.shape[-1], columns), m.dtype)
 
         for _ in range(m.ndim - 2):

@@ -1,4 +1,4 @@
-"""One step of power iteration on a subspace that is remembered."""
+"""One step of power iteration on a subspace that is kept between steps."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from optax_muon.linalg._map import Info, MatrixOp
 
 @dataclasses.dataclass(frozen=True)
 class PowerStep(MatrixOp):
-    r"""Follow the leading singular directions by one power step a call, and give a near-orthogonal rank-k matrix.
+    r"""Follow the leading singular directions by one power step a call; return a near-orthogonal rank-k matrix.
 
     Written for matrices X as (m, n), X^T here being a stack's (reduction, output):
 
@@ -30,7 +30,13 @@ class PowerStep(MatrixOp):
         epsilon: keeps the columns of a zero matrix finite.
         seed: of the first Q, normal numbers, the same for every matrix of one shape.
 
+    Raises:
+        ValueError: for a rank that is no whole number of at least 1.
+
     State: k floats per row of X.
+
+    References:
+        Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
 
     rank: int
@@ -43,7 +49,7 @@ class PowerStep(MatrixOp):
             raise ValueError(f"PowerStep: rank must be a whole number >= 1, not {self.rank}")
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Draw Q."""
+        """Draw Q, ``(*batch, m, k)``, in float32 or wider."""
         *batch, m, n = shape
         size = (m, min(self.rank, m, n))
         start = jax.random.normal(jax.random.key(self.seed), size, accumulator_dtype(dtype))
@@ -62,7 +68,9 @@ class PowerStep(MatrixOp):
                 Info(factors=(carry, jnp.zeros((*x.shape[:-2], x.shape[-1], carry.shape[-1]), carry.dtype))),
             )
         wide = x.astype(carry.dtype)
+        # In the state's dtype, float32 or wider, as in Dion's code: the QR is what everything else rests on.
         p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
         r = FLOAT32.matmul(wide, p)
+        # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
         q = r / (jnp.linalg.norm(r, axis=-2, keepdims=True) + self.epsilon)
         return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))

@@ -15,7 +15,7 @@ class Sketch(abc.ABC):
 
     @abc.abstractmethod
     def apply(self, x: Float[Array, "m n"], size: int, key: Array) -> Float[Array, "m k"]:
-        """Give ``size`` columns, ``size <= n``."""
+        """Return ``size`` columns (m, size), ``size <= n``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class ColumnSketch(Sketch):
 
     def apply(self, x: Float[Array, "m n"], size: int, key: Array) -> Float[Array, "m k"]:
         """Select columns."""
+        # From the smallest normal number on: log(0) of a column that has weight would be -inf, like one that has none.
         draw = jax.random.uniform(key, (x.shape[1],), jnp.real(x).dtype, minval=jnp.finfo(x.dtype).tiny)
         if self.by_norm:
             # The largest of log(u) / p are a draw without replacement in proportion to p (Efraimidis, Spirakis).

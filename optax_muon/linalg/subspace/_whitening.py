@@ -17,11 +17,12 @@ Op = TypeVar("Op", bound="GradientOp")
 class GradientOp(MatrixOp):
     """A `MatrixOp` whose ``apply`` takes ``gradient``, the raw gradient's matrices, and which knows the time."""
 
+    # Gram matrices here are X X^T: a complex matrix would want X X^H everywhere.
     real_only: ClassVar[bool] = True
 
     @abc.abstractmethod
     def at(self: Op, count: Array) -> Op:
-        """Give the operation as it is at update ``count``, from zero; a scalar, the same for all matrices."""
+        """Return the operation as it is at update ``count``, from zero; a scalar, the same for all matrices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +70,13 @@ class KroneckerWhitening(GradientOp):
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
     ) -> tuple[Array, Any, Info]:
-        """Learn from ``gradient`` and whiten ``x``."""
+        """Learn from ``gradient``, then whiten ``x``; a matrix without a factor passes."""
         del key
         if not carry or 0 in x.shape:
             return x, carry, Info()
         g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
         old, new = self._seeded(g, carry), {}
+        # Both factors are renewed from the old ones, so neither sees the other's present gradient.
         roots = self._roots(old)
         for side, other in zip(SIDES, SIDES[::-1], strict=True):
             if side in old:
@@ -88,9 +90,12 @@ class KroneckerWhitening(GradientOp):
         return from_basis(y, bases).astype(x.dtype), new, Info()
 
     def _seeded(self, g: Array, memory: dict[str, Array]) -> dict[str, Array]:
+        """Replace factors of zero by the RMS of ``g`` times I (its square, where only one side has a factor)."""
         largest = jnp.max(jnp.abs(g), axis=(-2, -1), keepdims=True)
         unit = jnp.where(largest == 0, 1, largest)
+        # Squared in units of the largest entry, or 1e30 overflows.
         rms = largest * jnp.sqrt(jnp.mean(jnp.square(g / unit), axis=(-2, -1), keepdims=True))
+        # S_L and S_R share the gradient's variance when there are two; one alone has all of it.
         both = sum(side in memory for side in SIDES) == 2
         seeded = dict(memory)
         for side in SIDES:
@@ -156,6 +161,7 @@ class OneSidedWhitening(GradientOp):
         factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
+        # As for a pseudo-inverse: what rounding leaves of zero eigenvalues must not be inverted.
         cutoff = values.shape[-1] * jnp.finfo(values.dtype).eps if self.epsilon is None else self.epsilon
         kept = ~(values <= cutoff * jnp.max(values, axis=-1, keepdims=True))  # NaN is kept: it must be seen
         root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
@@ -165,21 +171,23 @@ class OneSidedWhitening(GradientOp):
 
 
 def along(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"]) -> Float[Array, "*batch m"]:
-    """``diag(Q^T S Q)``, what a factor measures along the columns of a basis."""
+    """Return ``diag(Q^T S Q)``, what a factor measures along the columns of a basis."""
     return jnp.sum(basis * FLOAT32.matmul(factor, basis), axis=-2)
 
 
 def inverse_root(values: Float[Array, "*batch m"], epsilon: float) -> Float[Array, "*batch m"]:
-    """``1 / sqrt``, of values raised to ``epsilon`` times the largest; all zero gives zero."""
+    """Return ``1 / sqrt`` of values raised to ``epsilon`` times the largest; all zero gives zero."""
     largest = jnp.max(values, axis=-1, keepdims=True)
     floored = jnp.maximum(values, epsilon * largest)
     return jnp.where(floored == 0, 0, 1 / jnp.sqrt(jnp.where(floored == 0, 1, floored)))
 
 
 def _only(memory: dict[str, Array], side: str) -> dict[str, Array]:
+    """Return the basis of one side alone, if it has one."""
     return {side: memory[side]} if side in memory else {}
 
 
 def _scaled(x: Array, roots: dict[str, Array]) -> Array:
+    """Multiply rows by ``roots["left"]`` (m) and columns by ``roots["right"]`` (n), where they are given."""
     x = x * roots["left"][..., :, None] if "left" in roots else x
     return x * roots["right"][..., None, :] if "right" in roots else x
