@@ -10,15 +10,16 @@ class ShapeScale(abc.ABC):
 
     @abc.abstractmethod
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor for one matrix with ``reduction`` inputs and ``output`` outputs."""
+        """Return the factor for one matrix with ``reduction`` inputs and ``output`` outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Jordan(ShapeScale):
-    """``sqrt(max(1, output / reduction))``, Keller Jordan's."""
+    """``sqrt(max(1, output / reduction))``, Keller Jordan's (github.com/KellerJordan/Muon)."""
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
+        # An empty reduction counts as one: such a matrix has no entries, and only must not divide by zero.
         return math.sqrt(max(1.0, output / max(1, reduction)))
 
 
@@ -27,7 +28,7 @@ class Spectral(ShapeScale):
     """``sqrt(output / reduction)``: unit RMS-to-RMS operator norm, so learning rates carry over between widths."""
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
         return math.sqrt(output / max(1, reduction))
 
 
@@ -36,7 +37,10 @@ class RMSMatch(ShapeScale):
     """``rms * sqrt(max(reduction, output))``: entries of RMS about ``rms``, as AdamW's, so its rates carry over.
 
     Args:
-        rms: 0.2 matches AdamW (Moonlight, arXiv 2502.16982).
+        rms: of the update's entries, per unit of learning rate; 0.2 matches AdamW (Moonlight, arXiv 2502.16982).
+
+    Raises:
+        ValueError: for rms that is not positive.
     """
 
     rms: float = 0.2
@@ -47,7 +51,8 @@ class RMSMatch(ShapeScale):
             raise ValueError(f"RMSMatch: rms must be positive, not {self.rms}")
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
+        # An orthogonal m x n matrix has min(m, n) units of squared norm over m n entries: RMS 1 / sqrt(max(m, n)).
         return self.rms * math.sqrt(max(reduction, output))
 
 
@@ -56,18 +61,22 @@ class FanIn(ShapeScale):
     """``1 / sqrt(reduction)``: an update whose entries are all of one size then moves outputs alike at every width."""
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
         del output
         return 1 / math.sqrt(max(1, reduction))
 
 
 @dataclasses.dataclass(frozen=True)
 class Constant(ShapeScale):
-    """The same factor for every shape; ``Constant(1.0)`` leaves the direction as it is."""
+    """The same factor for every shape; ``Constant(1.0)`` leaves the direction as it is.
+
+    Args:
+        value: the factor; a number or a tracer.
+    """
 
     value: float = 1.0
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
         del reduction, output
         return self.value

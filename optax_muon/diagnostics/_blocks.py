@@ -47,7 +47,7 @@ class Blocks:
         return sum(shape[0] for shapes in self.shapes.values() for shape in shapes)
 
     def numbers(self, tree: PyTree) -> PyTree:
-        """Give every entry the number of its matrix, -1 outside all of them."""
+        """Number every entry by its matrix, -1 outside all of them; a tree like ``tree`` of int32."""
         first, table = 0, {}
         for path, shapes in self.shapes.items():
             stacks = []
@@ -57,6 +57,7 @@ class Blocks:
             table[path] = stacks
 
         def visit(path: str, x: Array) -> Array:
+            """Put the stacks' numbers back into the parameter's axes."""
             if path not in table:
                 return jnp.full(x.shape, -1)
             return restore(table[path], self.leaves[path], x.shape)
@@ -64,9 +65,10 @@ class Blocks:
         return map_by_path(visit, tree)
 
     def map(self, f: Callable[[Array], Array], tree: PyTree) -> PyTree:
-        """Map stacks of matrices; what is no hidden matrix becomes zero."""
+        """Map stacks ``(count, reduction, output)``; what is no hidden matrix becomes zero."""
 
         def visit(path: str, x: Array) -> Array:
+            """Map one parameter's stacks."""
             if path not in self.leaves:
                 return jnp.zeros_like(x)
             leaf = self.leaves[path]
@@ -75,7 +77,7 @@ class Blocks:
         return map_by_path(visit, tree)
 
     def measure(self, f: Callable[..., Array], *trees: PyTree) -> dict[str, Array]:
-        """Give ``f(stack of each tree)``, one number per matrix: path -> array (matrices,)."""
+        """Return ``f(stack of each tree)``, one number per matrix: path -> array (matrices,)."""
         tables = [by_path(tree) for tree in trees]
         measured = {}
         for path, leaf in self.leaves.items():
@@ -84,7 +86,8 @@ class Blocks:
         return measured
 
     def each(self, f: Callable[[Array], Any]) -> dict[str, Any]:
-        """Give ``f(number of the matrix)`` of all matrices, one after the other: path -> stacked results."""
+        """Return ``f(number of the matrix)`` of all matrices, one after the other: path -> stacked results."""
+        # A loop, not vmap: Hessian products of all matrices at once would need a parameter tree for each.
         results = jax.lax.map(f, jnp.arange(self.count))
         start, table = 0, {}
         for path, shapes in self.shapes.items():
@@ -95,5 +98,6 @@ class Blocks:
 
 
 def only(tree: PyTree, numbers: PyTree, number: Array) -> PyTree:
-    """Keep the entries of one matrix and set all others to zero."""
+    """Keep the entries of one matrix, the traced ``number``, and set all others to zero."""
+    # A mask instead of a slice: the number is traced, so one program serves matrices of every shape and parameter.
     return jax.tree.map(lambda x, mine: jnp.where(mine == number, x, jnp.zeros_like(x)), tree, numbers)

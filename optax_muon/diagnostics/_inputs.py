@@ -51,6 +51,7 @@ def layer_inputs(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Arr
 def _keep(seen: dict[str, list[Array]], path: tuple[Any, ...], layer: Any, x: Array) -> None:
     """Store an input with the contracted axes last and flat."""
     axes = getattr(layer, "axis", -1)
+    # Only general layers have an axis, a number or a tuple; dense ones contract the last.
     axes = [axis % x.ndim for axis in ((axes,) if isinstance(axes, int) else axes)]
     rows = jnp.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim))
     rows = rows.reshape(-1, math.prod(x.shape[axis] for axis in axes))
@@ -59,9 +60,11 @@ def _keep(seen: dict[str, list[Array]], path: tuple[Any, ...], layer: Any, x: Ar
 
 @contextlib.contextmanager
 def _linen(seen: dict[str, list[Array]]) -> Iterator[None]:
+    """Watch Linen's dense layers, under which inputs are added to ``seen`` by path."""
     from flax import linen
 
     def interceptor(call, args, kwargs, context):
+        """Keep what enters a dense layer's call, then call it."""
         layer = context.module
         if context.method_name == "__call__" and isinstance(layer, linen.Dense | linen.DenseGeneral):
             _keep(seen, layer.path, layer, args[0] if args else kwargs["inputs"])
@@ -77,11 +80,15 @@ def _nnx(module: Any, seen: dict[str, list[Array]]) -> Iterator[None]:
     from flax import nnx
 
     classes = (nnx.Linear, nnx.LinearGeneral)
+    # By identity: a layer that is called twice, or shared, keeps its one path.
     paths = {id(layer): path for path, layer in nnx.iter_modules(module) if isinstance(layer, classes)}
     calls = {cls: cls.__call__ for cls in classes}
 
     def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a class's call."""
+
         def layer_call(layer, inputs, *args, **kwargs):
+            """Keep what enters, if the layer belongs to the watched module."""
             if id(layer) in paths:
                 _keep(seen, paths[id(layer)], layer, inputs)
             return call(layer, inputs, *args, **kwargs)
@@ -90,6 +97,8 @@ def _nnx(module: Any, seen: dict[str, list[Array]]) -> Iterator[None]:
 
     try:
         for cls, call in calls.items():
+            # On the class, where Python looks special methods up; other threads' layers pass through by the test of
+            # ids.
             setattr(cls, "__call__", watched(call))  # noqa: B010 - an assignment would be a type error
         yield
     finally:

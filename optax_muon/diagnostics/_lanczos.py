@@ -16,7 +16,7 @@ class TopEigenvalue(NamedTuple):
 
     Attributes:
         value: the eigenvalue of largest size, its sign dropped.
-        residual: an eigenvalue lies within this of the found one; the error is smaller still, about its square.
+        residual: an eigenvalue is within this of the found one; the error is smaller still, about its square.
         products: how many products with the operator it took.
     """
 
@@ -38,6 +38,9 @@ class Lanczos:
         tolerance: stop when the residuals of both ends are below this part of the largest eigenvalue. The error of an
             eigenvalue is about the square of its residual: 0.01 gives four digits where the spectrum has a gap.
         seed: of the random start.
+
+    Raises:
+        ValueError: for iterations below 1, or a tolerance that is negative or NaN.
     """
 
     iterations: int = 48
@@ -58,25 +61,29 @@ class Lanczos:
     def top(
         self, operator: Callable[[PyTree], PyTree], start: PyTree, probe: PyTree | None = None
     ) -> tuple[TopEigenvalue, Array]:
-        """Search from ``start``, a tree within the operator's invariant subspace; also give ``<probe, A probe>``.
+        """Search from ``start``, a tree within the operator's invariant subspace; also return ``<probe, A probe>``.
 
         The probe takes the loop's first turn, so that the compiled program holds one copy of the operator.
         """
         k = self.iterations
         norm = optax.tree.norm(start)
         zero = jnp.zeros([], norm.dtype)
+        # A block without entries, or a start that vanishes on it, gives the eigenvalue zero and not NaN.
         first = optax.tree.scale(jnp.where(norm == 0, 0, 1 / norm), start)
 
         def unsettled(state):
+            """Go on while products are left and an end of the spectrum is not settled."""
             i, _, _, _, _, value, residual, _ = state
             return (i < k) & ((i <= 0) | (residual > self.tolerance * value))
 
         def step(state):
+            """Take one Lanczos step, or on turn -1 the probe's product."""
             i, before, v, diagonal, beside, _, _, along = state
             w = optax.tree.sub(operator(v), optax.tree.scale(beside[i], before))
             a = optax.tree.vdot(v, w)
             w = optax.tree.sub(w, optax.tree.scale(a, v))
             b = optax.tree.norm(w)
+            # b = 0: the Krylov space is exhausted, every eigenvalue the start can see is found, residuals are zero.
             after = optax.tree.scale(jnp.where(b == 0, 0, 1 / jnp.where(b == 0, 1, b)), w)
             probing = i < 0
             diagonal = jnp.where(probing, diagonal, diagonal.at[i].set(a))
@@ -93,6 +100,7 @@ class Lanczos:
 
 
 def _choose(condition: Array, a: PyTree, b: PyTree) -> PyTree:
+    """Choose between two trees by a scalar."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
@@ -108,6 +116,8 @@ def _outermost(diagonal: Array, beside: Array, i: Array) -> tuple[Array, Array]:
     """Largest size of an eigenvalue of the first i + 1 rows, and the larger residual of both ends."""
     k = diagonal.shape[0]
     inner = jnp.where(jnp.arange(1, k) <= i, beside[1:k], 0)  # rows to come are not coupled and have eigenvalue zero
+    # Of fixed size k x k at every turn, for the loop: 48 rows cost nothing beside one product.
     values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(inner, 1) + jnp.diag(inner, -1))
+    # The classical bound: the last component of the small eigenvector times the next off-diagonal entry.
     residuals = beside[i + 1] * jnp.abs(vectors[i])
     return jnp.maximum(jnp.abs(values[0]), jnp.abs(values[-1])), jnp.maximum(residuals[0], residuals[-1])

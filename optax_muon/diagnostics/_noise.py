@@ -22,6 +22,7 @@ def density(v: Float[Array, "..."]) -> Float[Array, ""]:
         0.25
     """
     wide = jnp.abs(v.astype(accumulator_dtype(v.dtype)))
+    # phi is scale free, so squares can be taken in units of the largest entry.
     largest = jnp.max(wide, initial=0)
     wide = wide / jnp.where(largest == 0, 1, largest)
     squares = jnp.sum(jnp.square(wide))

@@ -11,6 +11,7 @@ TICKS = (-100, -30, -10, -3, -1, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 100
 
 def draw(rows: Sequence[Row], title: str, path: str | pathlib.Path) -> None:
     """Draw J / L and the nuclear rank of every matrix beside each other; Muon wins where the first is smaller."""
+    # Imported here, because the package does without; Figure and not pyplot, which would touch a user's backend.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.8 + 0.25 * len(rows)), layout="constrained")
@@ -26,6 +27,7 @@ def draw(rows: Sequence[Row], title: str, path: str | pathlib.Path) -> None:
         axes.scatter(*zip(*ranks, strict=True), label="stable rank of inputs", marker="x", color="black", zorder=2)
     axes.set_yticks(places, [row.name for row in rows])
     axes.invert_yaxis()
+    # J can be negative, ranks reach hundreds.
     axes.set_xscale("symlog", linthresh=1)
     seen = [x for x in (0.0, 1.0, *left, *right, *(rank for rank, _ in ranks)) if math.isfinite(x)]
     low, high = min(seen), max(seen)

@@ -53,6 +53,7 @@ class Report:
 
     def __str__(self) -> str:
         """Draw as plain text."""
+        # Wide enough that no path wraps, whatever the terminal or the log file.
         console = Console(width=100 + max((len(row.name) for row in self.rows), default=0))
         with console.capture() as capture:
             console.print(self.__rich__())
@@ -102,12 +103,14 @@ def report(
     def measured(params, *batch):
         return measure(loss, params, *batch, orthogonalizer=orthogonalizer, lanczos=lanczos, leaves=leaves, rules=rules)
 
+    # Compiled at every call: the loss is a closure, which no cache can compare.
     table = jax.jit(measured)(params, *batch)
     ranks = {path: float(stable_rank(x)) for path, x in (inputs or {}).items()}
     return Report(tuple(row for path, m in table.items() for row in _rows(path, m, ranks.get(path, np.nan))))
 
 
 def _rows(path: str, m: Measurement, input_rank: float) -> list[Row]:
+    """Make one row per matrix of a parameter, from arrays (matrices,)."""
     columns = (m.step_curvature, m.top_curvature, m.nuclear, m.frobenius, m.nuclear_rank)
     columns = [np.asarray(x).tolist() for x in (*columns, m.advantage, m.best_step)]
     rows = []

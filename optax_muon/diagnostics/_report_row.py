@@ -44,4 +44,5 @@ class Row:
         return (self.name, *values, f"{self.nuclear_rank:.2f}", inputs, *self._gain(), self.verdict)
 
     def _gain(self) -> tuple[str, str]:
+        """Format gain and best step; "nan" and "inf" stay words."""
         return f"{self.gain:.3g}", f"{self.best_step:.3g}"

@@ -36,5 +36,6 @@ def fit_layers(samples: Sequence[Mapping[str, SmoothnessSample]]) -> dict[str, S
         try:
             fits[path] = fit_smoothness(estimates, duals)
         except ValueError as error:
+            # The fit does not know whose samples it has.
             raise ValueError(f"{path}: {error}") from None
     return fits

@@ -56,6 +56,7 @@ def stable_rank(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
         1.5
     """
     x = _scaled(x, "stable_rank")
+    # Squaring the spectrum is harmless here: only the trace and the largest eigenvalue are asked for.
     gram = FLOAT32.gram(x if x.shape[-2] <= x.shape[-1] else x.mT)
     if 0 in gram.shape:
         return jnp.zeros(x.shape[:-2], x.dtype)
@@ -81,7 +82,7 @@ def spectral_flatness(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 def largest_stable_step(
     grad: Float[Array, "*batch m n"], curvature: Float[Array, "*batch"] | float
 ) -> Float[Array, "*batch"]:
-    r"""Give the step of Muon, in spectral norm, beyond which a quadratic of this curvature may rise.
+    r"""Return the step of Muon, in spectral norm, beyond which a quadratic of this curvature may rise.
 
     .. math:: \eta_{max} = \frac{2}{\lambda_{max}} \frac{1}{k} \sum_i \sigma_i(G), \qquad k = \min(m, n)
 
@@ -140,16 +141,19 @@ def update_rms(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 
 
 def _scaled(x: Array, what: str) -> Array:
+    """Raise on what is no stack of matrices, then bring the largest entry to 1, where there is one."""
     require_inexact(x, f"diagnostics.{what}")
     return divide_by_largest_entry(x) if x.size else x.astype(accumulator_dtype(x.dtype))
 
 
 def _singular_values(x: Array) -> Array:
+    """Return singular values ``(*batch, min(m, n))``, also of empty matrices."""
     if 0 in x.shape:
         return jnp.zeros((*x.shape[:-2], min(x.shape[-2:])), x.dtype)
     return jnp.linalg.svd(x, compute_uv=False)
 
 
 def _ratio(a: Array, b: Array) -> Array:
+    """Divide; zero over zero is zero."""
     # Only zero over zero is given a value: NaN must stay NaN.
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))

@@ -37,6 +37,7 @@ def per_matrix(
     """
 
     def of_tree(tree: PyTree) -> dict[str, Array]:
+        """Measure the hidden matrices of a tree: path -> numbers (matrices,)."""
         return Blocks.of(tree, leaves, rules).measure(f, tree)
 
     return of_tree
@@ -60,13 +61,16 @@ def every(steps: int, measurement: Callable[..., Any], **example: Any) -> optax.
     The measurement runs inside a `jax.lax.cond`, so the other steps do not pay for it.
 
     Args:
-        steps: between measurements.
+        steps: updates between measurements, at least 1.
         measurement: ``f(updates, params, **extra) -> tree``, e.g. a closure over `measure` and the loss.
         **example: an array, or a `jax.ShapeDtypeStruct`, for each extra argument that the measurement takes; the
             optimizer's ``update`` then must be given an argument of that name.
 
     Returns:
         A transformation whose update is the measurement; put it in `optax.monitor` and nowhere else.
+
+    Raises:
+        ValueError: for steps that are no whole number of at least 1; from ``update``, for a missing extra argument.
 
     State: the measurement.
 
@@ -84,10 +88,13 @@ def every(steps: int, measurement: Callable[..., Any], **example: Any) -> optax.
         raise ValueError(f"every: steps must be a whole number of at least 1, not {steps!r}")
 
     def init_fn(params):
+        """Make a state of zeros in the measurement's shapes."""
+        # State must have its final shapes before the first update; tracing tells them and computes nothing.
         shapes = jax.eval_shape(measurement, params, params, **example)
         return EveryState(jnp.zeros([], jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Return the measurement, new or the last one, in the updates' place."""
         missing = [name for name in example if name not in extra_args]
         if missing:
             raise ValueError(f"every: update needs the extra argument {missing[0]!r}, which the measurement takes")

@@ -22,6 +22,9 @@ class Taps(Norm):
         norm: of one tap.
         taps: kernel height times width: 9 for a 3 x 3 kernel. It must divide the reduction, which is checked when a
             shape is seen.
+
+    Raises:
+        ValueError: for taps that are no whole number of at least 1, or do not divide the reduction of a shape.
     """
 
     norm: Norm
@@ -37,15 +40,20 @@ class Taps(Norm):
         self.norm.check((*shape[:-2], self.taps, shape[-2] // self.taps, shape[-1]))
 
     def _value(self, x: Array) -> Array:
+        """Largest over the taps, ``(*batch,)``."""
+        # A maximum over taps has the sum as its dual, and the oracle acts on every tap alone.
         return jnp.max(self.norm._value(self._cut(x)), axis=-1)
 
     def _dual(self, x: Array) -> Array:
+        """Sum over the taps, ``(*batch,)``."""
         return jnp.sum(self.norm._dual(self._cut(x)), axis=-1)
 
     def _direction(self, x: Array) -> Array:
+        """The norm's oracle on every tap, ``(*batch, taps * in, out)``."""
         return self.norm._direction(self._cut(x)).reshape(x.shape)
 
     def _cut(self, x: Array) -> Array:
+        """Cut ``(*batch, taps * in, out)`` into ``(*batch, taps, in, out)``."""
         return x.reshape(*x.shape[:-2], self.taps, x.shape[-2] // self.taps, x.shape[-1])
 
 
@@ -56,6 +64,9 @@ class Conv(Rescaled):
     Args:
         taps: kernel height times width.
         orthogonalizer: the oracle of `Spectral`, on one tap at a time.
+
+    Raises:
+        ValueError: for taps that are no whole number of at least 1, or do not divide the reduction of a shape.
     """
 
     taps: int
@@ -85,6 +96,9 @@ class SpectralConv(Rescaled):
     Args:
         taps: kernel height times width.
         orthogonalizer: the oracle of `Spectral`.
+
+    Raises:
+        ValueError: for taps that are no whole number of at least 1, or do not divide the reduction of a shape.
     """
 
     taps: int
@@ -105,9 +119,11 @@ class SpectralConv(Rescaled):
 
     def factor(self, reduction: int, output: int) -> float:
         """Root of fan-out over input channels, over the taps."""
+        # ``reduction`` counts taps * in, Scion's sqrt(out / in) one tap's channels.
         return math.sqrt(output * self.taps / reduction) / self.taps
 
 
 def _require_taps(norm: Norm, taps: int, shape: tuple[int, ...]) -> None:
+    """Raise on a reduction that is no multiple of the taps."""
     if shape[-2] % taps:
         raise ValueError(f"{type(norm).__name__}: taps = {taps} does not divide the reduction {shape[-2]} of a kernel")

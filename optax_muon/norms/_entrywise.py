@@ -22,12 +22,15 @@ class Frobenius(Norm):
         return Normalization("both")
 
     def _value(self, x: Array) -> Array:
+        """Frobenius norm, ``(*batch,)``."""
         return length(x, (-2, -1))[..., 0, 0]
 
     def _dual(self, x: Array) -> Array:
+        """Frobenius norm too."""
         return self._value(x)
 
     def _direction(self, x: Array) -> Array:
+        """Every matrix at Frobenius norm 1."""
         return normalized(x, (-2, -1))
 
 
@@ -47,12 +50,15 @@ class Max(Norm):
         return Normalization("entry")
 
     def _value(self, x: Array) -> Array:
+        """Largest size of an entry, ``(*batch,)``."""
         return jnp.max(jnp.abs(x), axis=(-2, -1))
 
     def _dual(self, x: Array) -> Array:
+        """Sum of sizes, ``(*batch,)``."""
         return jnp.sum(jnp.abs(x), axis=(-2, -1))
 
     def _direction(self, x: Array) -> Array:
+        """Signs, or phases."""
         return jnp.sign(x)
 
 
@@ -67,12 +73,15 @@ class L1(Norm):
     commutes_with_padding = True
 
     def _value(self, x: Array) -> Array:
+        """Sum of sizes, ``(*batch,)``."""
         return jnp.sum(jnp.abs(x), axis=(-2, -1))
 
     def _dual(self, x: Array) -> Array:
+        """Largest size of an entry, ``(*batch,)``."""
         return jnp.max(jnp.abs(x), axis=(-2, -1))
 
     def _direction(self, x: Array) -> Array:
+        """Sign at the largest entry, shared among equals, and zero elsewhere."""
         size = jnp.abs(x)
         largest = (size == jnp.max(size, axis=(-2, -1), keepdims=True)).astype(size.dtype)
         # A NaN is no entry's equal: nothing is counted, and 0 / 0 keeps the matrix NaN.
@@ -93,6 +102,9 @@ class AxisNorm(Norm):
 
     Args:
         axis: the axis along which the vectors x_j run.
+
+    Raises:
+        ValueError: for an unknown axis.
     """
 
     commutes_with_padding = True
@@ -111,21 +123,26 @@ class AxisNorm(Norm):
 
     @property
     def _along(self) -> int:
+        """The axis of the vectors as a number."""
         return -2 if self.axis == "reduction" else -1
 
     def _value(self, x: Array) -> Array:
+        """Length of the longest vector, ``(*batch,)``."""
         return jnp.max(length(x, self._along), axis=(-2, -1))
 
     def _dual(self, x: Array) -> Array:
+        """Sum of the vectors' lengths, ``(*batch,)``."""
         return jnp.sum(length(x, self._along), axis=(-2, -1))
 
     def _direction(self, x: Array) -> Array:
+        """Every vector at length 1; zero vectors stay zero."""
         return normalized(x, self._along)
 
 
 def length(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Euclidean length along axes, which stay with size 1; no square under- or overflows."""
+    """Return the Euclidean length along axes, which stay with size 1; no square under- or overflows."""
     scale = _largest(x, axis)
+    # Squares of 1e30 overflow and those of 1e-30 vanish: lengths are taken in units of the largest entry.
     return scale * _plain_length(x / scale, axis)
 
 
@@ -137,10 +154,12 @@ def normalized(x: Array, axis: int | tuple[int, ...]) -> Array:
 
 
 def _largest(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Largest size along axes, which stay with size 1; 1 in place of zero and infinity."""
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
     # Dividing by Inf would turn the length of an infinite vector into NaN.
     return jnp.where((largest == 0) | jnp.isinf(largest), 1, largest)
 
 
 def _plain_length(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Euclidean length of entries of moderate size along axes, which stay with size 1."""
     return jnp.sqrt(jnp.sum(jnp.real(x * jnp.conj(x)), axis=axis, keepdims=True))

@@ -17,7 +17,7 @@ from optax_muon.shapes import ShapeScale
 class Normalization(ShapeScale):
     """An oracle that divides every entry by a length and multiplies by a factor of the shape.
 
-    Such an oracle needs no matrix at one place: transforms run it where a parameter lies, however it is sharded.
+    Such an oracle needs no whole matrix on one device: transforms run it on the shards, however a parameter is split.
 
     Args:
         over: the side along which the vector runs whose length an entry is divided by; ``"entry"``: by its own size.
@@ -28,7 +28,8 @@ class Normalization(ShapeScale):
     factors: tuple[Any, ...] = ()
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the product of the factors."""
+        """Return the product of the factors."""
+        # A tuple, so that `Rescaled` norms nest: the factor of each is appended, and the oracle runs once.
         return math.prod(scale.factor(reduction, output) for scale in self.factors)
 
 
@@ -55,7 +56,7 @@ class Norm(abc.ABC):
 
     @property
     def normalization(self) -> Normalization | None:
-        """Say so where the oracle is a `Normalization`."""
+        """The oracle as a `Normalization`, or None where it is none."""
         return None
 
     def value(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
@@ -69,17 +70,22 @@ class Norm(abc.ABC):
     def lmo(
         self, x: Float[Array, "*batch m n"], radius: float | Float[Array, "*batch"] = 1.0
     ) -> Float[Array, "*batch m n"]:
-        """Give the point of the ball of ``radius`` (one, or one per matrix) that goes furthest along ``x``.
+        """Return the point of the ball of ``radius`` (one, or one per matrix) that goes furthest along ``x``.
 
         The result has the dtype of ``x``.
+
+        Raises:
+            ValueError: for a radius that is not positive, or a shape on which the norm does not exist.
+            TypeError: for integer matrices.
         """
+        # A radius of zero or below would turn the ball inside out and the step round.
         require_positive(radius, f"{type(self).__name__}.lmo")
         y = self.direction(x)
         each = jnp.broadcast_to(jnp.asarray(radius, y.real.dtype), x.shape[:-2])
         return (each[..., None, None] * y).astype(x.dtype)
 
     def direction(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
-        """Give the oracle's point of the unit ball, left in float32 or wider."""
+        """Return the oracle's point of the unit ball, left in float32 or wider."""
         wide = self._wide(x)
         return self._direction(wide) if x.size else wide
 
@@ -88,15 +94,19 @@ class Norm(abc.ABC):
         del shape
 
     @abc.abstractmethod
-    def _value(self, x: Array) -> Array: ...
+    def _value(self, x: Array) -> Array:
+        """Measure a non-empty stack ``(*batch, m, n)``, float32 or wider; return ``(*batch,)``."""
 
     @abc.abstractmethod
-    def _dual(self, x: Array) -> Array: ...
+    def _dual(self, x: Array) -> Array:
+        """Measure it in the dual norm; return ``(*batch,)``."""
 
     @abc.abstractmethod
-    def _direction(self, x: Array) -> Array: ...
+    def _direction(self, x: Array) -> Array:
+        """Return the oracle's point of the unit ball, ``(*batch, m, n)``; zero gives zero."""
 
     def _wide(self, x: Array) -> Array:
+        """Check dtype and shape, and widen to float32 or wider."""
         require_inexact(x, type(self).__name__)
         self.check(x.shape)
         return x.astype(accumulator_dtype(x.dtype))

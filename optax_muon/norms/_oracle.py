@@ -12,7 +12,7 @@ from optax_muon.norms._radius import Fixed, Radius
 
 @dataclasses.dataclass(frozen=True)
 class Oracle(MatrixOp):
-    r"""Step along a norm's oracle by a radius; no memory.
+    r"""Step along a norm's oracle by a radius; no state.
 
     .. math:: y = \rho(d) \operatorname{lmo}(x, 1), \qquad d = \langle x, \operatorname{lmo}(x, 1) \rangle
 
@@ -21,7 +21,10 @@ class Oracle(MatrixOp):
 
     Args:
         norm: the norm.
-        radius: rho, a number or a `Radius`.
+        radius: rho, a number or a `Radius`, in the units of the norm.
+
+    Raises:
+        ValueError: for a radius that is not positive; from ``init``, for a shape on which the norm does not exist.
     """
 
     norm: Norm
@@ -43,7 +46,7 @@ class Oracle(MatrixOp):
         return self.norm.commutes_with_padding
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
-        """Check the shape; there is no memory."""
+        """Check the shape; return no state."""
         del dtype
         self.norm.check(shape)
         return ()
@@ -54,6 +57,8 @@ class Oracle(MatrixOp):
         """Step along every matrix."""
         del key, per_matrix
         y = self.norm.direction(x)
+        # Not ``norm.dual``: that decomposes, and this is the right number for an inexact oracle, whose pairing falls
+        # short.
         dual = inner(x, y)
         radius = self.radius.at(dual)
         return (radius[..., None, None] * y).astype(x.dtype), carry, Info(dual=radius * dual)

@@ -15,7 +15,7 @@ class Radius(abc.ABC):
 
     @abc.abstractmethod
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Give the radii of matrices with these dual norms."""
+        """Return the radii of matrices with these dual norms."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,10 @@ class Fixed(Radius):
     """The same radius always: normalised steepest descent (Muon, Scion).
 
     Args:
-        radius: of the ball; a number or a tracer.
+        radius: of the ball, in the units of the norm; a number or a tracer.
+
+    Raises:
+        ValueError: for a radius that is not positive.
     """
 
     radius: Any = 1.0
@@ -33,7 +36,7 @@ class Fixed(Radius):
         require_positive(self.radius, "Fixed")
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Give the radius."""
+        """Return the radius, once per matrix."""
         return jnp.full_like(dual, self.radius)
 
 
@@ -42,14 +45,15 @@ class DualPower(Radius):
     """A power of the dual norm: 1 is steepest descent for a quadratic model (PolarGrad), 0 normalised descent.
 
     Args:
-        power: of the dual norm.
+        power: of the dual norm, any real number; a number or a tracer.
     """
 
     power: Any = 1.0
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Give the radii; a zero dual norm has radius zero whatever the power."""
-        zero = dual <= 0  # an approximate oracle may fall a rounding below
+        """Return the radii; a zero dual norm has radius zero whatever the power."""
+        # Not "== 0": an approximate oracle may fall a rounding below, where a fractional power is NaN.
+        zero = dual <= 0
         return jnp.where(zero, 0, jnp.where(zero, 1, dual) ** self.power)
 
 
@@ -64,6 +68,9 @@ class Smoothness(Radius):
     Args:
         constant: L0 >= 0, in dual norm per norm.
         slope: L1 >= 0, one over norm; not both zero.
+
+    Raises:
+        ValueError: for a negative or infinite constant, or two zeros.
     """
 
     constant: float = 0.0
@@ -76,7 +83,8 @@ class Smoothness(Radius):
             raise ValueError(f"Smoothness: constants must be >= 0 and not both 0, not {self.constant} and {self.slope}")
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Give the radii; a zero dual norm has radius zero."""
+        """Return the radii; a zero dual norm has radius zero."""
+        # With L0 = 0 a zero dual norm would be 0 / 0.
         return dual / jnp.where(dual == 0, 1, self.constant + self.slope * dual)
 
 
@@ -85,7 +93,10 @@ class Clipped(Radius):
     """The dual norm, but at most ``limit``: gradient descent near the optimum, normalised far from it (Clipped Scion).
 
     Args:
-        limit: the largest radius.
+        limit: the largest radius, in the units of the norm.
+
+    Raises:
+        ValueError: for a limit that is not positive.
     """
 
     limit: Any = 1.0
@@ -95,5 +106,5 @@ class Clipped(Radius):
         require_positive(self.limit, "Clipped")
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Give the radii."""
+        """Return the radii."""
         return jnp.minimum(dual, self.limit)

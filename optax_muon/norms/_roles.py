@@ -11,16 +11,21 @@ from optax_muon.norms._scaled import RMS, Embed, FanPower, Linear, Scaled
 
 
 def for_roles(orthogonalizer: SpectralMap | None = None) -> dict[str, Norm]:
-    """Give Scion's norm of every role.
+    """Return Scion's norm of every role.
 
     Hidden matrices and routers map RMS to RMS (`Linear`), embeddings l1 to RMS (`Embed`), heads bound the largest
     entry times the fan-in (normalised Sign), vectors their root mean square.
 
     Args:
         orthogonalizer: of the hidden matrices and routers; default that of `Spectral`.
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529, github.com/LIONS-EPFL/scion.
     """
     linear = Linear() if orthogonalizer is None else Linear(orthogonalizer)
+    # Scion's "normalized" Sign divides by the fan-in: logits then move alike at every width.
     head = Scaled(Max(), FanPower(reduction=-1))
+    # Routers are our choice, Scion's code has none: to the norm they are dense layers.
     return {"hidden": linear, "embedding": Embed(), "head": head, "router": linear, "vector": RMS()}
 
 
@@ -36,6 +41,7 @@ def oracles(norms: Mapping[str, Norm], radii: Mapping[str, Any] | Any = 1.0) -> 
     """
     if not isinstance(radii, Mapping):
         return {key: Oracle(norm, radii) for key, norm in norms.items()}
+    # A misspelt role would otherwise train at radius 1 in silence.
     lost = [key for key in radii if key not in norms]
     if lost:
         raise ValueError(f"radii: no norm for {lost[0]!r} among {', '.join(map(repr, norms))}")

@@ -26,7 +26,7 @@ class FanPower(ShapeScale):
     output: float = 0.0
 
     def factor(self, reduction: int, output: int) -> float:
-        """Give the factor."""
+        """Return the factor."""
         return reduction**self.reduction * output**self.output
 
 
@@ -46,29 +46,35 @@ class Rescaled(Norm):
     def normalization(self) -> Normalization | None:
         """That of the other norm, times the factor."""
         base = self.base.normalization
+        # Appended, so that an elementwise oracle stays elementwise under any number of factors.
         return base and dataclasses.replace(base, factors=(*base.factors, self))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise on what the other norm raises on, and a factor that is not positive."""
         self.base.check(shape)
+        # An empty side makes the factor 0 or a division by it; such matrices never reach the oracle.
         if 0 not in shape and not 0 < self.factor(*shape[-2:]) < math.inf:
             raise ValueError(
                 f"{type(self).__name__}: the factor on {shape[-2:]} is {self.factor(*shape[-2:])}, not positive"
             )
 
     def _value(self, x: Array) -> Array:
+        """That of the other norm over the factor, ``(*batch,)``."""
+        # The ball grows by the factor: the norm shrinks by it, dual and oracle grow.
         return self.base._value(x) / self.factor(*x.shape[-2:])
 
     def _dual(self, x: Array) -> Array:
+        """That of the other norm times the factor, ``(*batch,)``."""
         return self.base._dual(x) * self.factor(*x.shape[-2:])
 
     def _direction(self, x: Array) -> Array:
+        """That of the other norm times the factor, ``(*batch, m, n)``."""
         return self.base._direction(x) * self.factor(*x.shape[-2:])
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaled(Rescaled):
-    """Any norm with a unit ball enlarged by a shape scale.
+    """Rescale any norm: its unit ball is enlarged by a shape scale.
 
     Scion's own: ``Scaled(Max(), FanPower(reduction=-1))`` is its normalised Sign,
     ``Scaled(AxisNorm("reduction"), FanPower(reduction=-0.5))`` its normalised RowNorm, and

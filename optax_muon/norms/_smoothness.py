@@ -20,11 +20,12 @@ def fit_smoothness(estimates: ArrayLike, duals: ArrayLike) -> Smoothness:
         ValueError: without a positive finite estimate.
     """
     y, d = np.asarray(estimates, np.float64).ravel(), np.asarray(duals, np.float64).ravel()
+    # A step that did not move a layer has 0 / 0 as its estimate.
     seen = np.isfinite(y) & np.isfinite(d)
     y, d = y[seen], d[seen]
     if not np.any(y > 0):
         raise ValueError("fit_smoothness: no positive finite estimate among estimates")
-    # The optimum with bounds is the free one or lies on one of the two edges.
+    # The optimum with bounds is the free one or is on one of the two edges.
     edges = [(y.mean(), 0.0), (0.0, float(y @ d / (d @ d)) if d.any() else 0.0)]
     free = np.linalg.lstsq(np.stack([np.ones_like(d), d], axis=1), y, rcond=None)[0]
     candidates = [c for c in [*edges, tuple(free)] if min(c) >= 0 and max(c) > 0]

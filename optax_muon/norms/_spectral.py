@@ -8,6 +8,7 @@ from jaxtyping import Array
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.norms._norm import Norm, require_count
 
+# Made once on import: NumPy alone, no JAX backend starts.
 DEFAULT_ORTHOGONALIZER: SpectralMap = best()
 """The oracle of every norm that orthogonalises, unless it is given another."""
 
@@ -37,12 +38,15 @@ class Spectral(Norm):
         return self.orthogonalizer.commutes_with_padding
 
     def _value(self, x: Array) -> Array:
+        """Largest singular value, ``(*batch,)``."""
         return jnp.max(singular_values(x), axis=-1)
 
     def _dual(self, x: Array) -> Array:
+        """Nuclear norm, ``(*batch,)``."""
         return jnp.sum(singular_values(x), axis=-1)
 
     def _direction(self, x: Array) -> Array:
+        """The orthogonaliser's image, ``(*batch, m, n)``."""
         return self.orthogonalizer.apply(x)
 
 
@@ -57,12 +61,15 @@ class Nuclear(Norm):
     commutes_with_padding = True
 
     def _value(self, x: Array) -> Array:
+        """Sum of the singular values, ``(*batch,)``."""
         return jnp.sum(singular_values(x), axis=-1)
 
     def _dual(self, x: Array) -> Array:
+        """Largest singular value, ``(*batch,)``."""
         return jnp.max(singular_values(x), axis=-1)
 
     def _direction(self, x: Array) -> Array:
+        """Outer product of the top singular pair, ``(*batch, m, n)``."""
         return _on_top(x, 1)
 
 
@@ -75,6 +82,9 @@ class KyFan(Norm):
 
     Args:
         k: how many; more than a matrix has is an error when its shape is seen.
+
+    Raises:
+        ValueError: for k that is no whole number of at least 1, or more than the singular values of a shape.
     """
 
     commutes_with_transpose = True
@@ -91,13 +101,17 @@ class KyFan(Norm):
         _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:
+        """Sum of the k largest singular values, ``(*batch,)``."""
         return _sum_of_largest(singular_values(x), self.k)
 
     def _dual(self, x: Array) -> Array:
+        """``max(s_1, sum(s) / k)``, ``(*batch,)``."""
         return _spread(singular_values(x), self.k)
 
     def _direction(self, x: Array) -> Array:
+        """Top pair, or polar factor over k, whichever pairs better with ``x``."""
         u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
+        # Vertices of the unit ball are of two kinds: one pair of size 1, and all pairs of size 1 / k.
         concentrated = s[..., :1] * self.k >= jnp.sum(s, axis=-1, keepdims=True)
         return _recompose(u, s, vh, jnp.where(concentrated, jnp.arange(s.shape[-1]) < 1, 1 / self.k))
 
@@ -106,10 +120,13 @@ class KyFan(Norm):
 class DualKyFan(Norm):
     """The dual of `KyFan`, ``max(s_1, sum(s) / k)``; its oracle is the polar factor of the top ``k`` singular pairs.
 
-    It lies between the spectral norm (k at full rank) and the nuclear one (k = 1).
+    It is between the spectral norm (k at full rank) and the nuclear one (k = 1).
 
     Args:
-        k: how many; more than a matrix has is an error when its shape is seen.
+            k: how many; more than a matrix has is an error when its shape is seen.
+
+    Raises:
+            ValueError: for k that is no whole number of at least 1, or more than the singular values of a shape.
     """
 
     commutes_with_transpose = True
@@ -126,36 +143,43 @@ class DualKyFan(Norm):
         _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:
+        """``max(s_1, sum(s) / k)``, ``(*batch,)``."""
         return _spread(singular_values(x), self.k)
 
     def _dual(self, x: Array) -> Array:
+        """Sum of the k largest singular values, ``(*batch,)``."""
         return _sum_of_largest(singular_values(x), self.k)
 
     def _direction(self, x: Array) -> Array:
+        """Polar factor of the k top pairs, ``(*batch, m, n)``."""
         return _on_top(x, self.k)
 
 
 def singular_values(x: Array) -> Array:
-    """Singular values in falling order, shape (*batch, r)."""
+    """Return singular values in falling order, shape (*batch, r)."""
     scaled, scale = _unit_scale(x)
     return scale[..., 0] * jnp.linalg.svd(scaled, compute_uv=False)
 
 
 def _sum_of_largest(s: Array, k: int) -> Array:
+    """Sum of the first k of descending singular values (*batch, r)."""
     return jnp.sum(s[..., :k], axis=-1)
 
 
 def _spread(s: Array, k: int) -> Array:
+    """Dual of `_sum_of_largest` on descending singular values: the largest, or the sum over k."""
     return jnp.maximum(s[..., 0], jnp.sum(s, axis=-1) / k)
 
 
 def _on_top(x: Array, k: int) -> Array:
+    """Return the polar factor of the k top singular pairs."""
     u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
     return _recompose(u[..., :k], s[..., :k], vh[..., :k, :], jnp.ones_like(s[..., :k]))
 
 
 def _recompose(u: Array, s: Array, vh: Array, weights: Array) -> Array:
     """Put singular pairs together with new values, none on the numerical null space."""
+    # The customary tolerance of a numerical rank, as in `linalg.SVDPolar`.
     longest = max(u.shape[-2], vh.shape[-1])
     cutoff = longest * jnp.finfo(s.dtype).eps * s[..., :1]
     # NaN must stay NaN: a comparison alone would turn a broken matrix into a silent zero.
@@ -171,6 +195,7 @@ def _unit_scale(x: Array) -> tuple[Array, Array]:
 
 
 def _require_rank(norm: Norm, k: int, shape: tuple[int, ...]) -> None:
+    """Raise on matrices with fewer than k singular values."""
     if 0 not in shape and k > min(shape[-2:]):
         raise ValueError(
             f"{type(norm).__name__}: k = {k} exceeds the {min(shape[-2:])} singular values of {shape[-2:]}"

@@ -36,8 +36,12 @@ def equivariant(
 
     Raises:
         ValueError: for an unknown axis or rule.
+
+    References:
+        Lau and Su, arXiv 2605.18106, github.com/timlautk/equivariant_optimizers.
     """
-    center = Center(items)  # names a wrong axis
+    # Made even where it is not used, for its error on a wrong axis.
+    center = Center(items)
     spectral = Spectral() if orthogonalizer is None else Spectral(orthogonalizer)
     steps = {
         "normalized": Oracle(AxisNorm("output" if items == "reduction" else "reduction")),
@@ -48,5 +52,6 @@ def equivariant(
         raise ValueError(f"equivariant: unknown rule {rule!r}")
     ops = [steps[name] for name in names]
     if centered:
+        # Neither rule keeps a zero mean, hence again after each.
         ops = [center, *(op for step in ops for op in (step, center))]
     return Composed(*ops)

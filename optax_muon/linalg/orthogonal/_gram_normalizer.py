@@ -48,7 +48,7 @@ class Schatten4(GramNormalizer):
     """
 
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch 1 1"]:
-        """Give the Schatten-4 norm."""
+        """Return the Schatten-4 norm."""
         # ||X X^T||_F^2 is the sum of s^4.
         return one_if_zero(sum_of_squares(gram) ** 0.25)
 
@@ -80,7 +80,7 @@ class AOL(GramNormalizer):
     commutes_with_padding: ClassVar[bool] = False
 
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch m 1"]:
-        """Give the root of every absolute row sum."""
+        """Return the root of every absolute row sum."""
         return one_if_zero(jnp.sqrt(jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -120,7 +120,7 @@ class PowerIteration(GramNormalizer):
             raise ValueError(f"PowerIteration: margin must be a number >= 1, not {self.margin}")
 
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch 1 1"]:
-        """Give the estimate with its margin."""
+        """Return the estimate with its margin."""
         # One block of columns filled row by row: a padded matrix starts from the same numbers.
         start = np.random.default_rng(0).standard_normal((gram.shape[-1], 4))
 

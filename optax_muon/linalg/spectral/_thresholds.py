@@ -50,7 +50,7 @@ class ConstantThreshold(Threshold):
         return ()
 
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
-        """Give the cap."""
+        """Return the cap, once per matrix."""
         return jnp.broadcast_to(jnp.asarray(self.value, norm.dtype), norm.shape), memory
 
 
@@ -79,7 +79,7 @@ class MovingAverageThreshold(Threshold):
         return {"average": jnp.zeros(batch, dtype), "weight": jnp.zeros(batch, dtype)}
 
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
-        """Give the average so far, and take ``norm`` up."""
+        """Return the average so far, and take ``norm`` up."""
         average, weight = memory["average"], memory["weight"]
         # The first cap is the norm itself, so the first gradient passes whole.
         threshold = jnp.where(weight > 0, average / jnp.where(weight > 0, weight, 1), norm)
@@ -118,7 +118,7 @@ class QuantileThreshold(Threshold):
         return {"norms": jnp.zeros((*batch, self.window), dtype), "seen": jnp.zeros(batch, jnp.int32)}
 
     def step(self, norm: Float[Array, "*batch"], memory: PyTree) -> tuple[Float[Array, "*batch"], PyTree]:
-        """Give the quantile of the window, then let ``norm`` replace the oldest."""
+        """Return the quantile of the window, then let ``norm`` replace the oldest."""
         norms, seen = memory["norms"], memory["seen"]
         place = jnp.arange(self.window).reshape((1,) * norm.ndim + (-1,))
         count = jnp.minimum(seen, self.window)[..., None]

@@ -54,7 +54,7 @@ class KroneckerWhitening(GradientOp):
     how: Any = KEEP
 
     def at(self, count: Array) -> "KroneckerWhitening":
-        """Give the operation at update ``count``."""
+        """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, how=self.refresh.how(count))
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
@@ -140,7 +140,7 @@ class OneSidedWhitening(GradientOp):
     how: Any = KEEP
 
     def at(self, count: Array) -> "OneSidedWhitening":
-        """Give the operation at update ``count``."""
+        """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, how=self.refresh.how(count))
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
