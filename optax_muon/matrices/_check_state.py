@@ -46,10 +46,19 @@ def check_state(tx: optax.GradientTransformation, params: PyTree, found: PyTree)
 
 
 def check_gradients(updates: PyTree, params: PyTree) -> None:
-    """Raise an error that names every parameter whose gradient is missing, too many or of another shape."""
+    """Raise an error that names every parameter whose gradient is missing, too many or of another shape.
+
+    Args:
+        updates: gradients.
+        params: parameters, arrays or `jax.ShapeDtypeStruct`.
+
+    Raises:
+        ValueError: naming the parameters that differ, `SHOWN` of them at most.
+    """
     found, wanted = by_path(updates), by_path(params)
 
     def says(path: str) -> str | None:
+        """Describe one parameter's difference, or None."""
         if path not in found:
             return f"{path}: a parameter {tuple(wanted[path].shape)} without a gradient"
         if path not in wanted:
@@ -67,6 +76,7 @@ def check_gradients(updates: PyTree, params: PyTree) -> None:
 
 
 def _listed(lines: list[str]) -> str:
+    """Join lines, the first `SHOWN` of them, and say how many more there are."""
     more = len(lines) - SHOWN
     return "".join(f"\n  {line}" for line in [*lines[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])
 
@@ -74,36 +84,38 @@ def _listed(lines: list[str]) -> str:
 def state_differences(expected: PyTree, params: PyTree, found: PyTree) -> list[str]:
     """Describe, one line per parameter, how ``found`` differs from ``expected``."""
     paths = set(by_path(params))
-    before, now = (_slots(tree, paths) for tree in (found, expected))
+    before, now = (_entries(tree, paths) for tree in (found, expected))
     lines = []
     for path in dict.fromkeys([*by_path(params), *now, *before]):
         had, has = before.get(path, {}), now.get(path, {})
         if set(had) != set(has):
-            gone, new = ([slot for slot in a if slot not in b] for a, b in ((had, has), (has, had)))
+            gone, new = ([entry for entry in a if entry not in b] for a, b in ((had, has), (has, had)))
             lines.append(f"{path or '(no parameter)'}: {', '.join(gone) or 'nothing'} -> {', '.join(new) or 'nothing'}")
             continue
-        changed = [slot for slot in has if had[slot] != has[slot]]
-        lines += [f"{path or '(no parameter)'}: {slot} {had[slot]} -> {has[slot]}" for slot in changed]
+        changed = [entry for entry in has if had[entry] != has[entry]]
+        lines += [f"{path or '(no parameter)'}: {entry} {had[entry]} -> {has[entry]}" for entry in changed]
     return lines
 
 
-def _slots(state: PyTree, params: set[str]) -> dict[str, dict[str, str]]:
+def _entries(state: PyTree, params: set[str]) -> dict[str, dict[str, str]]:
     """Path of a parameter ("" for none) -> place in the state -> shape and dtype."""
     table: dict[str, dict[str, str]] = {}
     for path, x in by_path(state).items():
         tokens = path.split("/")
+        # A moment's path ends with its parameter's; the longest such tail, since "kernel" may be a parameter as well.
         tails = ("/".join(tokens[n:]) for n in range(len(tokens)))
         param = next((tail for tail in tails if tail in params), "")
-        slot = path.removesuffix(param).rstrip("/") if param else path
-        table.setdefault(param, {})[_short(slot)] = _kind(x)
+        entry = path.removesuffix(param).rstrip("/") if param else path
+        table.setdefault(param, {})[_short(entry)] = _kind(x)
     return table
 
 
-def _short(slot: str) -> str:
+def _short(entry: str) -> str:
     """Leave out the words that `optax.multi_transform` puts around every group."""
-    return "/".join(token for token in slot.split("/") if token not in ("inner_states", "inner_state"))
+    return "/".join(token for token in entry.split("/") if token not in ("inner_states", "inner_state"))
 
 
 def _kind(x: Any) -> str:
+    """Write dtype and shape, as ``float32[4, 4]``."""
     shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", type(x).__name__)
     return f"{dtype}{list(shape)}"

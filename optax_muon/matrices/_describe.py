@@ -35,6 +35,7 @@ class Description:
 
     def __str__(self) -> str:
         """Draw as plain text."""
+        # Paths and reasons never wrap, in a log file either; 60 is room for the columns between them.
         console = Console(width=max(100, 30 + max((len(row[0]) + len(row[-1]) for row in self.rows), default=0) + 60))
         with console.capture() as capture:
             console.print(self.__rich__(), no_wrap=True)
@@ -59,6 +60,7 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) ->
     found = findings(params, leaves, rules)
     hidden = [path for path, entry in found.items() if entry.leaf.role == "hidden"]
     if not hidden:
+        # Most often a model of vectors alone by mistake: names that no pattern knows.
         raise ValueError(f"no hidden matrix among {len(found)} parameters: nothing for Muon to do")
     assumed = sum(entry.assumed for entry in found.values())
     summary = f"{len(hidden)} of {len(found)} parameters are hidden matrices; {assumed} assumed"
@@ -66,9 +68,11 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) ->
 
 
 def _row(path: str, shape: tuple[int, ...], found: Finding) -> tuple[str, ...]:
+    """Write one parameter's row, strings in the order of `COLUMNS`."""
     leaf = found.leaf
 
     def axes(of: tuple[int, ...]) -> str:
+        """Join axes by commas, "-" for none."""
         return ",".join(map(str, of)) or "-"
 
     batch = axes(leaf.batch(len(shape))) if leaf.output else "-"

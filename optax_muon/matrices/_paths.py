@@ -15,11 +15,12 @@ def normalized(path: tuple[Any, ...]) -> str:
     """
     if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name == "value":
         path = path[:-1]
+    # Simple keys: an attribute, a dict's key and a list's index read alike, so NNX, Linen and checkpoints agree.
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def by_path(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
-    """Flatten a tree to normalised path -> leaf; optax's MaskedNode and None vanish."""
+    """Flatten a tree to normalised path -> leaf; optax's MaskedNode and None vanish, having no leaves."""
     return {normalized(path): x for path, x in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]}
 
 
@@ -27,6 +28,7 @@ def map_by_path(f: Callable[..., Any], tree: PyTree, *tables: Mapping[str, Any])
     """Map ``f(path, leaf, *entries)`` over a tree, where each table holds an entry for every path."""
 
     def visit(path, x):
+        """Look the path up in every table."""
         name = normalized(path)
         return f(name, x, *(table[name] for table in tables))
 
@@ -38,4 +40,5 @@ def matches(path: str, pattern: str) -> bool:
 
     ``*`` also crosses slashes.
     """
+    # fnmatchcase, not fnmatch: the latter ignores case on some systems.
     return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")

@@ -1,4 +1,4 @@
-"""Sums and norms of every matrix of a parameter where it lies, and small memories beside them.
+"""Sums and norms of every matrix of a parameter in its own axes, and small states beside them.
 
 Nothing is transposed or reshaped, so a sharded parameter pays one small reduction and no exchange.
 """
@@ -20,7 +20,7 @@ Side = Literal["reduction", "output", "both"]
 
 
 def axes_over(leaf: Leaf, over: Side) -> tuple[int, ...]:
-    """Axes of one side of the matrices, or of both."""
+    """Return the axes of one side of the matrices, or of both."""
     return {"reduction": leaf.reduction, "output": leaf.output, "both": leaf.reduction + leaf.output}[over]
 
 
@@ -30,7 +30,7 @@ def sum_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
 
 
 def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
-    """Euclidean norm of every matrix over a side, in float32 or wider, whatever its scale.
+    """Return the Euclidean norm of every matrix over a side, in float32 or wider, whatever its scale.
 
     ``over="reduction"`` measures each output's own vector, ``over="output"`` each input's, ``"both"`` is the Frobenius
     norm.
@@ -52,15 +52,17 @@ def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.
 
 
 def factors_over(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray:
-    """Give the factor of every matrix's shape, an array that broadcasts against a parameter of ``shape``."""
+    """Return the factor of every matrix's shape, an array that broadcasts against a parameter of ``shape``."""
     fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
+    # NumPy on static shapes: the factors are constants of the program, and pieces of a split may differ.
     return np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[float])(fan_in, fan_out)
 
 
 def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tuple[int, ...]:
-    """Shape of what `sum_over` gives for a parameter of ``shape``."""
+    """Return the shape of what `sum_over` returns for a parameter of ``shape``."""
     gone = {axis % len(shape) for axis in axes_over(leaf, over)}
     if _is_cut(leaf, over):
+        # A cut side keeps its length: every entry holds its own piece's sum, so it broadcasts without a gather.
         gone -= {axis % len(shape) for axis in axes_over(leaf, leaf.split.side)}  # pyright: ignore[reportOptionalMemberAccess]
     return tuple(1 if axis in gone else length for axis, length in enumerate(shape))
 
@@ -68,7 +70,7 @@ def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tu
 def map_with_memory(
     f: Callable[..., tuple[Array, Any]], updates: PyTree, leaves: Mapping[str, Leaf], memory: PyTree, *others: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where memories are entries of a dictionary by path."""
+    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where states are entries of a dictionary by path."""
     tables = [by_path(tree) for tree in others]
     done = {
         path: f(x, leaves[path], memory[path], *(table[path] for table in tables))
@@ -79,9 +81,9 @@ def map_with_memory(
 
 
 def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[str, Leaf]) -> PyTree:
-    """Make ``{path: f(x, leaf)}``.
+    """Make the state ``{path: f(x, leaf)}``.
 
-    Without parameters one leaf stands for the memory: `optax.tree.map_params`, which asks with an empty tree to see
+    Without parameters one leaf stands for the state: `optax.tree.map_params`, which asks with an empty tree to see
     where parameters are, then takes the dictionary for one thing that is none, whatever it holds.
     """
     arrays = by_path(params)
@@ -89,6 +91,7 @@ def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping
 
 
 def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
+    """Reduce every matrix over a side, axes kept with size 1, or with their own length where the side is cut."""
     axes = axes_over(leaf, over)
     if not _is_cut(leaf, over):
         return f(x, axis=axes, keepdims=True)
@@ -100,11 +103,12 @@ def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
 
 
 def _is_cut(leaf: Leaf, over: Side) -> bool:
+    """Tell whether the leaf's split cuts a side that is reduced over."""
     return leaf.split is not None and over in (leaf.split.side, "both")
 
 
 def _pieces(shape: tuple[int, ...], leaf: Leaf) -> Iterator[np.ndarray]:
-    """Masks of the matrices that lie side by side, each broadcastable against the parameter."""
+    """Yield masks of the matrices that stand side by side, each broadcastable against the parameter."""
     assert leaf.split is not None
     axes = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]
     place = np.arange(math.prod(shape[axis] for axis in axes)).reshape([shape[axis] for axis in axes])

@@ -14,7 +14,7 @@ class Site(NamedTuple):
     Attributes:
         path: of the parameter, in the tree of parameters.
         name: of the parameter, in its module.
-        shape: without the axes that number stacked layers.
+        shape: as the module itself counts its axes, without those that number stacked layers.
         module: that holds the parameter.
         owner: the module that holds this module, or None.
         equation: of an einsum, where the call told it.
@@ -39,7 +39,7 @@ class Site(NamedTuple):
 
 
 def names_beside(path: str, name: str, paths: Collection[str]) -> frozenset[str]:
-    """Names of the modules in the same place as the one that holds this parameter."""
+    """Return the names of the modules in the same place as the one that holds this parameter."""
     module = path.removesuffix(name).rstrip("/")
     prefix = module.rpartition("/")[0]
     tails = (other.removeprefix(prefix).lstrip("/") for other in paths if other.startswith(prefix))
@@ -54,7 +54,9 @@ def dense(site: Site) -> Finding:
 def general(site: Site) -> Finding:
     """Kernel (*batch, *in, *out) of a dense layer over several axes."""
     module, rank = site.module, len(site.shape)
+    # NNX has a dict ``batch_axis``, Linen a tuple ``batch_dims``; both lead the kernel.
     batch = len(getattr(module, "batch_axis", None) or _tuple(getattr(module, "batch_dims", ())))
+    # How many axes of the input are contracted is also how many of the kernel reduce.
     cut = batch + len(_tuple(module.axis))
     return Finding(Leaf("hidden", range(batch, cut), range(cut, rank)), type(module).__name__, True)
 
@@ -63,6 +65,9 @@ def einsum(site: Site) -> Finding:
     """Kernel of an equation: what the result lacks is summed over, what the input lacks is made.
 
     Output axes stand in the order of the result, reduction axes in that of the input.
+
+    Raises:
+        UnknownLeafError: without an equation, or for one whose kernel repeats a letter or has an ellipsis.
     """
     equation = (site.equation or getattr(site.module, "einsum_str", None) or "").replace(" ", "")
     if not equation:
@@ -72,8 +77,10 @@ def einsum(site: Site) -> Finding:
     if "." in kernel or len(set(kernel)) < len(kernel):
         raise UnknownLeafError(f"{site.place} has the equation {equation!r}, whose kernel has no plain axes")
     summed = [letter for letter in given if letter in kernel and letter not in result]
+    # A letter of the kernel alone is summed too, after those that the input has: the kernel is read as its sum.
     summed += [letter for letter in kernel if letter not in given and letter not in result]
     made = [letter for letter in result if letter in kernel and letter not in given]
+    # Without one of the two it is a scale or a sum, and a "matrix" of one side would be normalised to +-1.
     if not summed or not made:
         return Finding(Leaf("vector"), f"einsum {equation}: scales, makes no mixture")
     leaf = Leaf("hidden", [kernel.index(letter) for letter in summed], [kernel.index(letter) for letter in made])
@@ -84,8 +91,10 @@ def convolution(site: Site) -> Finding:
     """Kernel (*window, in / groups, out); every group of a grouped one is a matrix of its own."""
     groups, rank = site.module.feature_group_count, len(site.shape)
     out, fan_in = site.shape[-1] // groups, math.prod(site.shape[:-1])
+    # Orthogonalising a vector divides it by its length, so every channel would step alike whatever its gradient.
     if groups > 1 and min(out, fan_in) == 1:
         return Finding(Leaf("vector"), f"{groups} groups, each a vector: depthwise")
+    # XLA orders the output by group, so groups are blocks of consecutive output channels.
     split = (out,) * groups if groups > 1 else None
     return Finding(Leaf("hidden", range(rank - 1), rank - 1, split), f"{rank - 2}-d convolution")
 
@@ -93,6 +102,7 @@ def convolution(site: Site) -> Finding:
 def transposed_convolution(site: Site) -> Finding:
     """Kernel (*window, in, out), or (*window, out, in) where the module transposes it."""
     n = len(site.shape) - 2
+    # The flag makes the layer the gradient of a convolution, whose kernel it shares: (.., out, in).
     swap = site.module.transpose_kernel
     reduction, output = (n + 1, n) if swap else (n, n + 1)
     reason = f"{n}-d transposed convolution" + (", kernel transposed" if swap else "")
@@ -116,4 +126,5 @@ def low_rank_adapter(site: Site) -> Finding:
 
 
 def _tuple(x: Any) -> tuple[int, ...]:
+    """One axis or several, as a tuple."""
     return (x,) if isinstance(x, int) else tuple(x)

@@ -42,26 +42,32 @@ class Cell(NamedTuple):
 
 @functools.cache
 def nnx_kinds() -> Mapping[type, Kind]:
-    """Layers of `flax.nnx`."""
+    """Layers of `flax.nnx`: module type -> how its kernels read, with the shapes the module was made for."""
     from flax import nnx
 
     def flat(module: Any, name: str) -> Shape:
+        """Shape of a dense layer's kernel or bias."""
         return (module.out_features,) if name == "bias" else (module.in_features, module.out_features)
 
     def general(module: Any, name: str) -> Shape:
+        """Shape of a general dense layer's kernel or bias."""
         inputs = () if name == "bias" else module.in_features
         return (*module.batch_axis.values(), *inputs, *module.out_features)
 
     def einsum(module: Any, name: str) -> Shape:
+        """Shape of an einsum layer's kernel or bias."""
         return tuple(module.bias_shape if name == "bias" else module.kernel_shape)
 
     def window(module: Any, name: str) -> Shape:
+        """Shape of a convolution's kernel or bias."""
         return (module.out_features,) if name == "bias" else tuple(module.kernel_shape)
 
     def table(module: Any, name: str) -> Shape:
+        """Shape of an embedding's table."""
         return module.num_embeddings, module.features
 
     def lora(module: Any, name: str) -> Shape:
+        """Shape of an adapter's factor; the module does not keep its rank."""
         return (module.in_features, None) if name == "lora_a" else (None, module.out_features)
 
     return {
@@ -83,6 +89,7 @@ def linen_kinds() -> Mapping[type, Kind]:
 
     return {
         nn.Dense: Kind(("kernel",), axes.dense),
+        # Where `OptimizedLSTMCell` keeps the kernels of its gates; it is not exported.
         DenseParams: Kind(("kernel",), axes.dense),
         nn.DenseGeneral: Kind(("kernel",), axes.general),
         nn.Einsum: Kind(("kernel",), axes.einsum),
@@ -99,6 +106,7 @@ def cells() -> Mapping[type, Cell]:
     import flax.linen as nn
     from flax import nnx
 
+    # These hold one layer per gate; the others below fuse their gates along the output.
     single = [nnx.LSTMCell, nnx.SimpleCell, nn.LSTMCell, nn.OptimizedLSTMCell, nn.SimpleCell, nn.GRUCell, nn.MGUCell]
     return {
         **{cell: Cell("recurrent cell") for cell in single},
@@ -111,5 +119,5 @@ def cells() -> Mapping[type, Cell]:
 
 
 def lookup(table: Mapping[type, Any], module: Any) -> Any:
-    """Entry of the module's type or of the nearest type that it inherits from; None if there is none."""
+    """Return the entry of a module's type, or of the nearest type that it inherits from; None if there is none."""
     return next((table[base] for base in type(module).__mro__ if base in table), None)

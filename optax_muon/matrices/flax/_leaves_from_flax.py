@@ -32,7 +32,7 @@ def leaves_from_flax(
         wrt: filter of the trained variables of an NNX model, as for `nnx.Optimizer`; default `nnx.Param`.
         rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
             the axes that the module tells.
-        attention: what one matrix is among the projections of an attention.
+        attention: what one matrix is among the projections of an attention, an `Attention`.
         modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count from the
             end (negative), since an NNX layer of your own does not say how many stacked axes stand in front of them.
         **example_options: keywords of a Linen model's call, ``method`` among them.
@@ -43,6 +43,8 @@ def leaves_from_flax(
 
     Raises:
         UnknownLeafError: naming the parameters, and their modules, that need a rule.
+        ValueError: for what is no instance of a Flax module, for arguments of the other kind of model, or for axes in
+            ``modules`` that are not negative.
 
     Example:
         >>> import optax_muon as om
@@ -69,10 +71,13 @@ def leaves_from_flax(
     else:
         what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
+    # Routers last: only now is it known how many experts stand beside a layer called gate.
     leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
     found = find(reading.shapes, rules, leaves, reading.problems)
 
     def finish(path: str, x: Any, entry: Finding) -> Leaf:
+        """Write spec, reason and doubt into the leaf that was found."""
+        # A rule's own spec is said by hand, and wins.
         spec = reading.specs.get(path) if entry.leaf.spec is None else entry.leaf.spec
         return dataclasses.replace(entry.leaf, spec=spec, why=entry.reason, assumed=entry.assumed)
 
@@ -80,6 +85,7 @@ def leaves_from_flax(
 
 
 def _check_modules(modules: Modules) -> None:
+    """Raise on axes that are not counted from the end."""
     for module, leaves in modules.items():
         for name, leaf in leaves.items():
             if any(axis >= 0 for axis in leaf.reduction + leaf.output):

@@ -32,16 +32,20 @@ class Call(NamedTuple):
     options: Mapping[str, Any]
 
     def trace(self, interceptor: Any) -> PyTree:
-        """Give the abstract parameters, boxes kept, of an initialisation that is watched and never run."""
+        """Return the abstract parameters, boxes kept, of an initialisation that is watched and never run."""
         leaves, structure = jax.tree.flatten((self.inputs, dict(self.options)))
+        # eval_shape takes arrays alone: flags and strings stay outside, or the model could not branch on them.
         is_array = [isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for x in leaves]
 
         def init(arrays: list[Any]) -> PyTree:
+            """Initialise with traced arrays and the other arguments as they were given."""
             traced = iter(arrays)
             values = [next(traced) if array else x for x, array in zip(leaves, is_array, strict=True)]
             inputs, options = jax.tree.unflatten(structure, values)
             with nn.intercept_methods(interceptor):
+                # The key is never used: everything here is abstract.
                 variables = self.model.init(jax.random.key(0), *inputs, **options)
+            # A model without parameters has no such collection.
             return variables.get(COLLECTION, {})
 
         return jax.eval_shape(init, [x for x, array in zip(leaves, is_array, strict=True) if array])
@@ -63,6 +67,7 @@ def read_linen(
     shapes = abstract(meta.unbox(boxed))
     table = by_path(shapes)
     stacked = {path for path in table if path in sites and len(sites[path][0].shape) < len(table[path].shape)}
+    # A second trace, for the models that stack layers alone.
     stacks = _stacks(call, stacked) if stacked else {}
     # Where every layer is stacked it is whole models that are, and one of them is the head.
     among_others = len(stacked) < len(table)
@@ -81,10 +86,11 @@ def read_linen(
 
 
 def _record(sites: dict[str, list[Site]], call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Note the parameters of every module that was called, the innermost first."""
+    """Note the parameters of every module that was called, the innermost first: an interceptor."""
     result = call(*args, **kwargs)
     module = context.module
     for path, name, value in _own(module):
+        # The parent of a top module is a scope or a sentinel.
         owner = module.parent if isinstance(module.parent, nn.Module) else None
         equation = next((x for x in (*args, *kwargs.values()) if isinstance(x, str) and "->" in x), None)
         sites.setdefault(path, []).append(Site(path, name, tuple(meta.unbox(value).shape), module, owner, equation))
@@ -112,6 +118,7 @@ def _read(
     for site in sites:
         extra = len(shape) - len(site.shape)
         fits = candidates(shape, site.shape)
+        # The boxes' word counts only where it fits; a transformation of the user's own may move axes without telling.
         axes, guessed = ((), False) if not extra else (stack, False) if stack in fits else (None, True)
         if axes is None:
             axes = fits[0] if fits else ()
@@ -135,28 +142,34 @@ class Box(struct.PyTreeNode, meta.AxisMetadata):
     marks: tuple[bool, ...] = struct.field(pytree_node=False)
 
     def unbox(self) -> Any:
+        """Return the parameter."""
         return self.value
 
     def replace_boxed(self, val: Any) -> "Box":
+        """Keep the marks around another value."""
         return self.replace(value=val)
 
     def add_axis(self, index: int, params: Any) -> "Box":
+        """Mark a new axis where a transformation inserts one."""
         at = index % (len(self.marks) + 1)
         return self.replace(marks=(*self.marks[:at], True, *self.marks[at:]))
 
     def remove_axis(self, index: int, params: Any) -> "Box":
+        """Drop the mark of an axis that a transformation takes out again."""
         at = index % len(self.marks)
         return self.replace(marks=self.marks[:at] + self.marks[at + 1 :])
 
 
 def _stacks(call: Call, paths: set[str]) -> dict[str, Axes]:
-    """Trace once more with boxes around these parameters; give the axes that transformations added."""
+    """Trace once more with boxes around these parameters; return the axes that transformations added, by path."""
 
     def box(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        """Call, then box the parameters that the module made."""
         result = call(*args, **kwargs)
         for path, name, value in _own(context.module):
             if path in paths and not isinstance(value, Box):
                 rank = len(meta.unbox(value).shape)
+                # Inside the scan or vmap, whose own bookkeeping for sharding metadata then calls `add_axis` on the box.
                 context.module.scope.put_variable(COLLECTION, name, Box(value, (False,) * rank))
         return result
 
@@ -167,8 +180,9 @@ def _stacks(call: Call, paths: set[str]) -> dict[str, Axes]:
 
 
 def _spec(x: Any) -> PartitionSpec | None:
-    """Spec of a box; logical names count only where rules translate them."""
+    """Return the spec of a box; logical names count only where rules translate them."""
     if isinstance(x, nn.LogicallyPartitioned):
         rules = x.rules or nn.get_logical_axis_rules()
+        # Logical names are no mesh axes; read as such they would shard over axes that do not exist.
         return nn.logical_to_mesh_axes(x.names, rules) if rules else None
     return x.get_partition_spec() if isinstance(x, nn.Partitioned) else None

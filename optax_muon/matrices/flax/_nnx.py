@@ -36,6 +36,7 @@ def is_nnx(model: Any) -> bool:
 def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules) -> Reading:
     """Read every variable that ``wrt`` selects."""
     state = nnx.state(model, nnx.Param if wrt is None else wrt)
+    # By identity of variables: a flat state shows a shared one under one of its paths alone.
     holders = _uses(model)
     variables = {_join(keys): _walk(model, keys) for keys, _ in nnx.to_flat_state(state)}
     uses = {path: holders[id(variable)] for path, variable in variables.items()}
@@ -64,7 +65,7 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
 
 
 def _uses(model: nnx.Module) -> dict[int, list[Use]]:
-    """Modules that hold each variable, by its identity."""
+    """Return the modules that hold each variable, by its identity."""
     nodes = list(nnx.iter_graph(model))
     modules = {keys: node for keys, node in nodes if isinstance(node, nnx.Module)}
     uses: dict[int, list[Use]] = {}
@@ -93,10 +94,12 @@ def _read(
     use: Use, shape: tuple[int, ...], stack: Axes | None, guessed: bool, *,
     stacked: bool, beside: frozenset[str], attention: Attention, modules: Modules,
 ) -> Leaf | UnknownLeafError:  # fmt: skip
+    """Read one use of a variable of ``shape``, whose axes ``stack`` number layers; None where none fit."""
     kind, kinds, axes = lookup(nnx_kinds(), use.module), nnx_kinds(), stack or ()
     inner = tuple(length for axis, length in enumerate(shape) if axis not in axes)
     site = Site(use.path, use.name, inner, use.module, use.owner, stacked=stacked, beside=beside)
     told = use.name in (lookup(modules, use.module) or {})
+    # Someone replaced the array: guessing among axes that fit nothing would be silence about a mistake.
     if kind is not None and use.name in kind.names and stack is None and not told:
         expected = kind.shape(use.module, use.name)
         return UnknownLeafError(f"{site.place} was made for a {use.name} of shape {expected}, and this is another")
@@ -113,8 +116,10 @@ def _agreed(leaves: Sequence[Leaf | UnknownLeafError], uses: Sequence[Use]) -> L
     told = [leaf for leaf in leaves if isinstance(leaf, Leaf)]
     if not told:
         return next(leaf for leaf in leaves if isinstance(leaf, UnknownLeafError))
+    # A role of the user's own, which the list lacks, comes before all.
     best = min(told, key=lambda leaf: STRONGEST.index(leaf.role) if leaf.role in STRONGEST else 0)
     axes = {(leaf.reduction, leaf.output, leaf.split) for leaf in told}
+    # A tied embedding is the table, whatever the axes of the head that reads it.
     if best.role != "embedding" and len(axes) > 1:
         paths = " and ".join(use.path for use in uses)
         return UnknownLeafError(f"shared as {paths}, which read its axes differently")
@@ -122,18 +127,21 @@ def _agreed(leaves: Sequence[Leaf | UnknownLeafError], uses: Sequence[Use]) -> L
 
 
 def _spec(variable: nnx.Variable) -> PartitionSpec | None:
-    """How a variable lies: as its metadata say, else as its array does."""
+    """Return a variable's spec: as its metadata say, else as its array is sharded."""
     if variable.get_metadata().get("out_sharding"):
         return nnx.get_partition_spec(variable).get_raw_value()
     sharding = getattr(variable.get_raw_value(), "sharding", None)
+    # An empty spec says nothing: on one device, or replicated by default before the user shards.
     return sharding.spec if isinstance(sharding, NamedSharding) and any(sharding.spec) else None
 
 
 def _walk(model: Any, keys: Sequence[Any]) -> Any:
+    """Follow a state's keys through modules, lists and dicts."""
     for key in keys:
         model = getattr(model, key) if isinstance(key, str) and hasattr(model, key) else model[key]
     return model
 
 
 def _join(keys: Sequence[Any]) -> str:
+    """Join keys with slashes, as paths of parameters are written."""
     return "/".join(map(str, keys))

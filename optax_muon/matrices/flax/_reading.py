@@ -23,7 +23,7 @@ class Reading(NamedTuple):
         shapes: a tree of `jax.ShapeDtypeStruct` like the parameters.
         leaves: by path, where the model tells.
         problems: by path, why it does not.
-        specs: by path, how a parameter lies, where metadata or the array say so.
+        specs: by path, how a parameter is sharded, where metadata or the array say so.
     """
 
     shapes: PyTree
@@ -35,11 +35,12 @@ class Reading(NamedTuple):
 def read_site(
     site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules
 ) -> Finding | UnknownLeafError:
-    """Read one parameter, with axes as its own module counts them; give the error where it cannot be told."""
+    """Read one parameter, with axes as its own module counts them; return the error where it cannot be told."""
     own = (lookup(modules, site.module) or {}).get(site.name)
     kind = lookup(kinds, site.module)
     try:
         if own is not None:
+            # What the user says of an own layer comes first, before its type and its name.
             own.check(site.path, site.shape)
             axes = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
             reduction, output = axes
@@ -48,6 +49,8 @@ def read_site(
         if kind is None or site.name not in kind.names:
             return by_name(site)
         return with_role(site, kind.read(site), attention)
+    # Returned and not raised: another module that shares the parameter may tell, and a message names all problems at
+    # once.
     except UnknownLeafError as error:
         return error
 
@@ -58,5 +61,5 @@ def noted(found: Finding, change: Callable[[Leaf], Leaf]) -> Leaf:
 
 
 def abstract(tree: PyTree) -> PyTree:
-    """Give shapes and dtypes of a tree of arrays."""
+    """Return shapes and dtypes of a tree of arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

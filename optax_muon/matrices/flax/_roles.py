@@ -35,7 +35,11 @@ class Attention:
         heads: ``"whole"``: query, key, value and out are one matrix each, all heads together; ``"each"``: every head
             has its own.
         fused: ``"split"``: a fused query-key-value kernel is three matrices; ``"whole"``: one.
-        head_width: features of a head, needed for ``heads="each"`` where a kernel (d, heads * width) does not tell.
+        head_width: features of a head, at least 1; needed for ``heads="each"`` where a kernel (d, heads * width)
+            does not tell.
+
+    Raises:
+        ValueError: for an unknown option, or a head_width below 1.
 
     Example:
         >>> import optax_muon as om
@@ -62,12 +66,14 @@ def by_name(site: Site) -> Finding:
     Raises:
         UnknownLeafError: for anything that might be a matrix.
     """
+    # Lists number their members: biases/0 is named biases.
     name = next((token for token in reversed(site.path.split("/")) if not token.isdigit()), site.name)
     shape, kind = site.shape, type(site.module).__name__
     if VECTOR_NAME.fullmatch(name):
         return Finding(Leaf("vector"), f"{name} of {kind}")
     if len(shape) < 2:
         return Finding(Leaf("vector"), f"rank {len(shape)}")
+    # Class tokens and scales such as (1, 1, d); at rank 2, (1, d) could be a kernel of one input.
     if len(shape) > 2 and sum(length > 1 for length in shape) <= 1:
         return Finding(Leaf("vector"), "at most one axis longer than 1")
     if EMBEDDING_NAME.fullmatch(name.lower()):
@@ -82,6 +88,7 @@ def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
     if found.leaf.role != "hidden":
         return found
     label, cell = label_of(site), lookup(cells(), site.owner) or Cell("")
+    # Gates first: side by side in one array, each is a matrix of its own.
     if cell.gates > 1:
         size = _length(site, found.leaf.output) // cell.gates
         return _settled(dataclasses.replace(found.leaf, split=Split((size,) * cell.gates)), cell.reason)
@@ -89,11 +96,13 @@ def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
         return _settled(_attention(site, found.leaf, label, attention), f"attention {label!r}: {found.reason}")
     if cell.reason:
         return _settled(found.leaf, f"{cell.reason}: {found.reason}")
+    # Only names are left; attention goes first, since its ``out`` is called as many a head is.
     for role, pattern in (("head", HEAD_MODULE), ("router", ROUTER_MODULE)):
         if pattern.fullmatch(label.lower()):
             return _settled(dataclasses.replace(found.leaf, role=role, split=None), f"module {label!r}: {found.reason}")
     if FEED_FORWARD.fullmatch(label.lower()) and not label.lower().startswith("fc"):  # many a head is called fc
         return _settled(found.leaf, f"feed-forward {label!r}: {found.reason}")
+    # A head is one of its kind; what stands in a stack beside other layers is none.
     if site.stacked:
         return _settled(found.leaf, f"stacked layers: {found.reason}")
     return found
@@ -114,6 +123,7 @@ def routers(shapes: Mapping[str, tuple[int, ...]], leaves: Mapping[str, Leaf]) -
             if not other.startswith("".join(f"{token}/" for token in prefix[2:])) or beside.role != "hidden":
                 continue
             batch = beside.batch(len(shapes[other]))
+            # One more batch axis than the gate, as long as the gate is wide: those are its experts.
             if len(batch) > len(leaf.batch(rank)) and shapes[other][batch[-1]] == count:
                 why = f"module 'gate' beside {count} experts: {leaf.why}"
                 found[path] = dataclasses.replace(leaf, role="router", split=None, why=why, assumed=False)
@@ -134,6 +144,7 @@ def _is_projection(site: Site, label: str) -> bool:
 
 
 def _attention(site: Site, leaf: Leaf, label: str, options: Attention) -> Leaf:
+    """Say which matrices a projection's kernel holds; whole heads lead its output, and its reduction in ``out``."""
     output, reduction = leaf.output, leaf.reduction
     flat = len(reduction if label in OUT else output) == 1
     if label in FUSED:
@@ -160,6 +171,7 @@ def _cut_fused(site: Site, leaf: Leaf, parts: int, options: Attention) -> Leaf:
     if options.fused == "whole":
         return leaf
     width, fan_in = _length(site, leaf.output), _length(site, leaf.reduction)
+    # With grouped queries q is wider than k and v: equal cuts would mix them in silence.
     if width != parts * fan_in:
         raise UnknownLeafError(
             f"{site.place} fuses {parts} projections of {fan_in} features into {width}, so where they end cannot be "
@@ -169,6 +181,7 @@ def _cut_fused(site: Site, leaf: Leaf, parts: int, options: Attention) -> Leaf:
 
 
 def _cut_heads(site: Site, leaf: Leaf, side: Literal["output", "reduction"], options: Attention) -> Leaf:
+    """Cut a flat side of ``heads * width`` into heads."""
     length = _length(site, leaf.output if side == "output" else leaf.reduction)
     width = options.head_width
     if width is None or length % width:
@@ -180,8 +193,10 @@ def _cut_heads(site: Site, leaf: Leaf, side: Literal["output", "reduction"], opt
 
 
 def _settled(leaf: Leaf, reason: str) -> Finding:
+    """Make a finding that is no guess."""
     return Finding(leaf, reason)
 
 
 def _length(site: Site, axes: tuple[int, ...]) -> int:
+    """Number of entries along axes of a parameter, as its module counts them."""
     return math.prod(site.shape[axis] for axis in axes)

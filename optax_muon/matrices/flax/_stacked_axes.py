@@ -10,7 +10,7 @@ Axes = tuple[int, ...]
 
 
 def candidates(shape: Sequence[int], inner: Sequence[int | None]) -> list[Axes]:
-    """Give every set of axes without which ``shape`` is ``inner``, where None fits any length; leading ones first."""
+    """Return every set of axes without which ``shape`` is ``inner``, None fitting any length; leading ones first."""
     extra = len(shape) - len(inner)
     if extra < 0:
         return []
@@ -25,6 +25,7 @@ def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[
     transformation that stacked them put its axis in one place, counted from the front or from the back. If that does
     not decide, the leading axes are taken.
     """
+    # Square kernels in stacks as deep as they are wide fit in several ways, and only their neighbours tell.
     certain = {path: sets[0] for path, sets in possible.items() if len(sets) == 1}
     known = -1
     while len(certain) > known:  # what is settled settles others
@@ -58,6 +59,7 @@ def _agreed(
 
 
 def _lengths(shape: Sequence[int], axes: Axes) -> list[int]:
+    """Lengths of the axes that number layers."""
     return [shape[axis] for axis in axes]
 
 
@@ -72,10 +74,12 @@ def _told(near: Sequence[tuple[Axes, int]], rank: int) -> set[Axes]:
     """Axes of a parameter of this rank that agree with those of others, each counted from the front or the back."""
     places: list[set[int]] = []
     for one in zip(*([(axis, axis - length + rank) for axis in axes] for axes, length in near), strict=True):
+        # Counted from the front and from the back; either counts only where all witnesses give one place.
         ways = [set(way) for way in zip(*one, strict=True)]
         places.append({axis for way in ways if len(way) == 1 for axis in way})
     return set(itertools.product(*places)) if places else set()
 
 
 def _fits(lengths: Sequence[int], inner: Sequence[int | None]) -> bool:
+    """Tell whether lengths are as wanted, None fitting any."""
     return all(wanted in (None, found) for found, wanted in zip(lengths, inner, strict=True))
