@@ -23,10 +23,10 @@ def multi_steps(
 
     Args:
         tx: the optimizer of the whole tree.
-        every: micro-batches in a step, or a schedule of it by step count.
+        every: micro-batches in a step, at least 1, or a schedule of it by step count.
         trees: extra arguments shaped like the parameters that are averaged, such as ``grads_at_previous_params``.
         scalars: extra arguments that are one number and are averaged, such as ``value``.
-        accumulator_dtype: of the averages.
+        accumulator_dtype: dtype of the averages.
 
     State: 1 float per parameter, and 1 for every name in ``trees``; `optax.MultiStepsState` around the optimizer's.
 
@@ -44,12 +44,16 @@ def multi_steps(
     tx, names = optax.with_extra_args_support(tx), (*trees, *scalars)
 
     def whole_init(params: Any) -> Any:
+        """Initialise the optimizer alone; the extra trees have no state."""
         return tx.init(params["params"])
 
     def whole_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        """Take one true step: unpack the averages, and hand them on under their names."""
+        # optax.MultiSteps hands on keyword arguments of the last micro-batch alone: these come as its averaged updates.
         averaged = {name: updates[name] for name in names}
         before = params["params"] if params else None
         out, state = tx.update(updates["params"], state, before, **averaged, **extra_args)
+        # MultiSteps wants an update shaped like what it averaged; nobody reads these zeros.
         return {"params": out} | jax.tree.map(jnp.zeros_like, averaged), state
 
     # The extra arguments ride beside the gradients in one tree, so that optax's own accumulator averages them all.
@@ -58,13 +62,17 @@ def multi_steps(
     )
 
     def pack(tree, given):
+        """Put extra trees beside the gradients, under their names."""
         return {"params": tree} | given
 
     def init_fn(params):
+        """Make the accumulators of gradients and extra trees."""
+        # The accumulators take their shapes from the "parameters" of the packed tree.
         blank = {name: params for name in trees} | {name: jnp.zeros([], accumulator_dtype) for name in scalars}
         return packed.init(pack(params, blank))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Add a micro-batch; return zeros until the last one of a step."""
         missing = [name for name in names if extra_args.get(name) is None]
         if missing:
             raise ValueError(f"multi_steps: update needs the extra argument {missing[0]!r}, which it is to average")

@@ -34,6 +34,9 @@ def every(
         tx: a transformation, an expensive one as a rule.
         otherwise: the other.
 
+    Raises:
+        ValueError: for a period that is no whole number of at least 1.
+
     State: that of both.
     """
     if not isinstance(period, int) or period < 1:
@@ -44,11 +47,16 @@ def every(
         return AlternationState(jnp.zeros([], jnp.int32), first.init(params), second.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Run the one whose turn it is; the other's state stays."""
+
         def turn():
+            """Update by the periodic one."""
             u, now = first.update(updates, state.now, params, **extra_args)
+            # Both branches of a cond must agree in dtype, whatever the two transformations make of it.
             return optax.tree.cast_like(u, updates), now, state.otherwise
 
         def other():
+            """Update by the other one."""
             u, rest = second.update(updates, state.otherwise, params, **extra_args)
             return optax.tree.cast_like(u, updates), state.now, rest
 

@@ -32,7 +32,7 @@ class ScheduleFreeState(NamedTuple):
     inner: optax.OptState
 
     def eval_params(self, params: PyTree) -> PyTree:
-        """Give x."""
+        """Return x, the average, for every parameter that this state holds."""
         if self.average is not None:
             return overlay(lambda y, x: x, params, self.average)
         b = number(self.interpolation)
@@ -70,6 +70,10 @@ def schedule_free(
         state_dtype: of z and x; None: the parameters' own.
 
     State: 1 float per parameter (2 with ``store_average``) and the inner optimizer's.
+
+    Raises:
+        ValueError: for an interpolation outside [0, 1), or of 0 without ``store_average``; by ``update``, without
+            parameters.
     """
     if isinstance(interpolation, int | float):
         if not 0 <= interpolation < 1:
@@ -79,6 +83,7 @@ def schedule_free(
     inner = optax.with_extra_args_support(inner)
 
     def init_fn(params):
+        """Start z, and x where it is stored, at the parameters."""
         # Copies, so that parameters and state can both be donated to a jitted step.
         fast = jax.tree.map(lambda p: jnp.array(p, dtype=state_dtype, copy=True), params)
         average = jax.tree.map(lambda z: z.copy(), fast) if store_average else None
@@ -88,6 +93,7 @@ def schedule_free(
         )
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Move z by the inner optimizer, x towards z; return the change of y."""
         if params is None:
             raise ValueError("schedule_free: update needs the parameters")
         b, average = state.interpolation, state.average
@@ -95,13 +101,16 @@ def schedule_free(
             # Solved with the b that made y: with the new one, x would be pulled towards z at every step.
             average = jax.tree.map(lambda y, z: _average(y, z, b), params, state.fast)
         moves, inner_state = inner.update(updates, state.inner, state.fast, **extra_args)
+        # `apply_updates` casts to the parameters' dtype; z may be wider.
         fast = optax.tree.cast_like(optax.apply_updates(state.fast, moves), state.fast)
         weight = jnp.asarray(_at(learning_rate, state.count), state.weight.dtype) ** weight_power
         total = state.weight + weight
+        # A rate of zero, as at the start of a warm-up, has no weight: x stays.
         share = jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
         average = jax.tree.map(lambda x, z: (x + share * (z - x)).astype(z.dtype), average, fast)
         count = optax.safe_increment(state.count)
         b = jnp.asarray(_at(interpolation, count), state.interpolation.dtype)
+        # The emitted update leads from the y of now to the y of the next gradient.
         change = jax.tree.map(lambda x, z, y: (x + (1 - b) * (z - x) - y).astype(y.dtype), average, fast, params)
         return change, ScheduleFreeState(count, total, b, fast, average if store_average else None, inner_state)
 
@@ -120,16 +129,24 @@ def anytime_interpolation(
         initial: b during the warm-up.
         exponent: rho; 0 keeps b constant.
         warmup_steps: T_0 of a linear warm-up to a constant rate, at least 2.
-        form: S. ``weights`` is the authors' code, the summed squared rates before T_0 over those before t; ``steps``
-            their second version's T_0 / t; ``published`` the first version's (T_0 - 1) / (t - 1).
+        form: S, in (0, 1]. ``weights`` is the authors' code, the summed squared rates before T_0 over those before t;
+            ``steps`` their second version's T_0 / t; ``published`` the first version's (T_0 - 1) / (t - 1).
+
+    References:
+        Kim et al., AMUSE, arXiv 2605.22432, github.com/kjeiun/amuse.
+
+    Raises:
+        ValueError: for an unknown form, or fewer than 2 warm-up steps.
     """
     if form not in ("weights", "steps", "published"):
         raise ValueError(f"anytime_interpolation: form must be 'weights', 'steps' or 'published', not {form!r}")
     if warmup_steps < 2:
         raise ValueError(f"anytime_interpolation: warmup_steps must be at least 2, not {warmup_steps}")
+    # Up to T_0 - 1 the rate is i / T_0 of the peak; after it every squared rate counts 1, so the sum needs no state.
     before = math.fsum((i / warmup_steps) ** 2 for i in range(1, warmup_steps))
 
     def interpolation(count):
+        """Return b for update ``count``, from zero."""
         late = jnp.maximum(jnp.asarray(count + 1 - warmup_steps, float), 0)
         if form == "weights":
             shrunk = before / (before + late)
@@ -142,19 +159,27 @@ def anytime_interpolation(
 
 
 def warmed_up(learning_rate: optax.ScalarOrSchedule, steps: int) -> Callable[[Any], Any]:
-    """Multiply a rate by ``min(1, t / steps)`` at update t = 1, 2, ..."""
+    """Multiply a rate by ``min(1, t / steps)`` at update t = 1, 2, ...
+
+    Args:
+        learning_rate: a number, or a schedule by the update's number from zero.
+        steps: of the linear warm-up, at least 1.
+    """
 
     def rate(count):
+        """Return the rate for update ``count``, from zero."""
         return _at(learning_rate, count) * jnp.minimum(1.0, jnp.asarray(count + 1, float) / steps)
 
     return rate
 
 
 def _at(value: Any, count: Any) -> Any:
+    """Value of a number or of a schedule at ``count``."""
     return value(count) if callable(value) else value
 
 
 def _average(y: Array, z: Array, b: Any) -> Array:
+    """Solve ``y = (1 - b) z + b x`` for x."""
     return z + (y - z) / b
 
 
@@ -172,8 +197,9 @@ class ParamsEmaState(NamedTuple):
     average: PyTree
 
     def eval_params(self, params: PyTree) -> PyTree:
-        """Give the corrected average; before the first update, the parameters."""
+        """Return the corrected average; before the first update, the parameters."""
         started = number(self.count) > 0
+        # expm1: 1 - 0.999^t loses its digits in float32 at small t.
         share = jnp.where(started, -jnp.expm1(number(self.log_rate) * number(self.count)), 1)
         return overlay(lambda p, e: jnp.where(started, e / share, p.astype(e.dtype)), params, self.average)
 
@@ -184,21 +210,26 @@ def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.Gradi
     Every update adds the parameters that it is given, those before the step. Put it anywhere in a chain.
 
     Args:
-        rate: the decay rate, in [0, 1); 0.999 averages a thousand steps.
+        rate: the decay rate, in [0, 1); 0.999 averages about a thousand steps.
         accumulator_dtype: of the average; None: the parameter's own.
 
     State: 1 float per parameter.
+
+    Raises:
+        ValueError: for a rate outside [0, 1); by ``update``, without parameters.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"average_params: rate must be in [0, 1), not {rate}")
 
     def init_fn(params):
+        """Start from zero; the average is corrected for that when it is read."""
         zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
         return ParamsEmaState(
             jnp.zeros([], jnp.int32), jnp.asarray(math.log(rate) if rate else -math.inf, float), zeros
         )
 
     def update_fn(updates, state, params=None):
+        """Average the parameters in; the updates pass."""
         if params is None:
             raise ValueError("average_params: update needs the parameters")
         average = jax.tree.map(lambda e, p: (rate * e + (1 - rate) * p).astype(e.dtype), state.average, params)

@@ -54,6 +54,12 @@ def closed_loop_momentum(
         accumulator_dtype: of M; None: the parameter's own.
 
     State: 1 float per parameter, 5 per matrix.
+
+    Raises:
+        ValueError: for an unknown form or version; by ``update``, without ``grads_at_previous_params`` in form I.
+
+    References:
+        Yuan, OptMuon, arXiv 2606.08783.
     """
     if form not in ("A", "I"):
         raise ValueError(f"closed_loop_momentum: form must be 'A' or 'I', not {form!r}")
@@ -65,6 +71,7 @@ def closed_loop_momentum(
         return ClosedLoopState(average, init_memory(_start, params, accepted(params, leaves)))
 
     def turn(g: Array, leaf: Leaf, loop: dict[str, Array], m: Array, *before: Array):
+        """Take one matrix's turn: return the new M, and the loop's numbers after it."""
         wide = _wide(g)
         alpha = loop["rho"]
         kept = m.astype(wide.dtype) - _wide(before[0]) if before else m.astype(wide.dtype)
@@ -73,6 +80,7 @@ def closed_loop_momentum(
         return m, _next(loop, norm_over(wide, leaf), norm_over(m, leaf), form, version)
 
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
+        """Move every loop once, then emit gamma M."""
         del params, extra_args
         others = [state.average]
         if form == "I":
@@ -87,23 +95,28 @@ def closed_loop_momentum(
 
 
 def _start(x: Array, leaf: Leaf) -> dict[str, Array]:
+    """Make the numbers of the loops of one parameter: rho is 1, all sums are 0."""
     shape, dtype = reduced_shape(x.shape, leaf, "both"), accumulator_dtype(x.dtype)
     zeros = {name: jnp.zeros(shape, dtype) for name in ("largest", "total", "weighted", "gamma")}
     return zeros | {"rho": jnp.ones(shape, dtype)}
 
 
 def _next(loop: dict[str, Array], g: Array, m: Array, form: Form, version: Version) -> dict[str, Array]:
+    """Advance a loop by the norms ``g`` of the gradient and ``m`` of M."""
     # Sums of squares are kept as their roots, which a gradient of 1e30 does not overflow.
     alpha = loop["rho"]
     largest, total = jnp.maximum(loop["largest"], g), jnp.hypot(loop["total"], g)
+    # hypot(1, s) is the root of 1 + s^2, so the exponents here are twice q.
     rho = (jnp.hypot(1, largest) / jnp.hypot(1, total)) ** (1 if form == "A" else 4 / 3)
     power = -0.5 if form == "I" else 2 if version == 1 else 1
     weighted = jnp.hypot(loop["weighted"], alpha ** (power / 2) * m)
     root = jnp.hypot(1, weighted)
     gamma = jnp.minimum(alpha**2, alpha / root) if form == "A" else jnp.minimum(jnp.sqrt(alpha), 1 / root)
+    # Version 2 drops the minimum: after a spike of the gradient its momentum forgets again.
     rho = jnp.minimum(alpha, rho) if version == 1 else rho
     return {"largest": largest, "total": total, "weighted": weighted, "gamma": gamma, "rho": rho}
 
 
 def _wide(x: Array) -> Array:
+    """Bring an array to float32 or wider."""
     return x.astype(accumulator_dtype(x.dtype))

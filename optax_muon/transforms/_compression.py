@@ -29,14 +29,16 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransfo
     """
 
     def compressed(path: str, x: Array, leaf: Leaf) -> Array:
+        """Compress the matrices of one parameter."""
         mean = sum_over(jnp.abs(x), leaf) / entries_over(x.shape, leaf)
         return (jnp.sign(x) * mean).astype(x.dtype)
 
     def init_fn(params):
-        accepted(params, leaves)  # for its refusals alone
+        accepted(params, leaves)  # for its errors alone
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Compress every matrix."""
         del params, extra_args
         return map_by_path(compressed, updates, accepted(updates, leaves)), state
 
@@ -77,6 +79,8 @@ def follow(
         return FollowingState(optax.tree.zeros_like(params, dtype=accumulator_dtype), compressor.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Send a compressed difference, and emit the estimate that it makes."""
+        # The compressor sees what the estimate lacks: that vanishes as the estimate arrives, and its error with it.
         behind = jax.tree.map(lambda u, d: u - d, updates, state.value)
         message, inner = compressor.update(behind, state.compressor, params, **extra_args)
         value = jax.tree.map(lambda d, m: (d + m).astype(d.dtype), state.value, message)
@@ -104,8 +108,10 @@ def step_by_messages(compressor: optax.GradientTransformation) -> optax.Gradient
         return FollowingState(jax.tree.map(jnp.asarray, params), compressor.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Step the exact weights, and emit the compressed difference to the parameters."""
         if params is None:
             raise ValueError("step_by_messages needs the parameters: call update(grads, state, params)")
+        # Kept here for good: small updates add up in it until a message carries them over.
         exact = jax.tree.map(lambda x, u: (x + u).astype(x.dtype), state.value, updates)
         behind = jax.tree.map(lambda x, w: x - w, exact, params)
         message, inner = compressor.update(behind, state.compressor, params, **extra_args)

@@ -45,7 +45,7 @@ def in_diagonal_metric(
     Args:
         inner: an orthogonaliser or an oracle.
         decay: beta, in [0, 1).
-        epsilon: keeps the scale positive.
+        epsilon: keeps the scale positive; in units of the gradient (adam), or of its square (sania).
         form: ``adam`` takes the fourth root of V, ``sania`` the square root, which makes the rule indifferent to how
             entries of the parameters are scaled.
         accumulator_dtype: of V; None: the parameter's own.
@@ -53,6 +53,12 @@ def in_diagonal_metric(
     ``update`` takes the raw gradients as ``gradients`` (see `with_gradients`); without, the updates are the gradients.
 
     State: 1 float per parameter and the inner transformation's.
+
+    Raises:
+        ValueError: for a decay outside [0, 1), or an unknown form.
+
+    References:
+        Veprikov et al., Preconditioned Norms (MuAdam), arXiv 2510.10777.
     """
     require_fraction("in_diagonal_metric: decay", decay)
     if form not in ("adam", "sania"):
@@ -64,16 +70,22 @@ def in_diagonal_metric(
         return DiagonalMetricState(jnp.zeros([], jnp.int32), second, inner.init(params))
 
     def scale(v: Array, count: Array) -> Array:
+        """Return s for one parameter, in float32 or wider."""
         wide = v.astype(_wide(v))
         hat = wide / (1 - decay ** count.astype(wide.dtype))
+        # s is the root of Adam's denominator: both divisions together make the whole one.
         return jnp.sqrt(jnp.sqrt(hat) + epsilon) if form == "adam" else jnp.sqrt(hat + epsilon)
 
     def update_fn(updates, state, params=None, *, gradients: Any = None, **extra_args):
+        """Average the squares, then divide before and after the inner rule."""
         seen = updates if gradients is None else gradients
+        # One scale for both divisions, with the present gradient in it, as Adam's denominator has.
         count = jnp.asarray(optax.safe_increment(state.count))
 
         def average(v, g):
+            """Average one parameter's squares."""
             wide = g.astype(_wide(g))
+            # |g|^2 of a complex entry: one scale turns real and imaginary part alike.
             return (decay * v + (1 - decay) * wide * jnp.conj(wide)).astype(v.dtype)
 
         second = jax.tree.map(average, state.second, seen)
@@ -87,4 +99,5 @@ def in_diagonal_metric(
 
 
 def _wide(x: Array) -> Any:
+    """Accumulator's dtype of an array."""
     return accumulator_dtype(x.dtype)

@@ -24,8 +24,8 @@ def equilibrate(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide every output's vector, every input's, or both at once, by its length.
 
-    Use it before an orthogonaliser (MuonEq), instead of one (RMNP), or after one (Muon+). Where the matrix lies split
-    over devices only the lengths travel.
+    Use it before an orthogonaliser (MuonEq), instead of one (RMNP), or after one (Muon+). Where the matrix is
+    sharded only the lengths travel.
 
     .. math::
         Y_{io} = \frac{X_{io}}{(\sum_i X_{io}^2 + \epsilon)^{p}} \quad \text{(output; both: the other factor too,
@@ -33,9 +33,12 @@ def equilibrate(
 
     Args:
         side: whose vectors: ``"output"`` sums over the reduction axes, papers' rows; ``"reduction"`` the other way.
-        epsilon: added to the sums of squares. With 0 nothing but zero vectors stays short.
+        epsilon: added to the sums of squares, in squared units of the gradient. With 0 only zero vectors stay short.
         power: p; 1/2 gives unit vectors.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    Raises:
+        ValueError: for an unknown side or a negative epsilon; by ``init``, naming a leaf that is not a hidden matrix.
 
     State: none.
 
@@ -53,19 +56,22 @@ def equilibrate(
         raise ValueError(f"equilibrate: epsilon must not be negative, not {epsilon}")
 
     def scaled(path: str, x: Array, leaf: Leaf) -> Array:
+        """Even out the matrices of one parameter."""
         y = x.astype(accumulator_dtype(x.dtype))
         for over in ACROSS[side]:
             # hypot: the square of a length may over- or underflow where the length does not.
             length = jnp.hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(epsilon, jnp.real(y).dtype)))
+            # Both sides' lengths are of the same X, not one after the other: the order then does not matter.
             y = y / jnp.where(length == 0, 1, length) ** (2 * power)
         return y.astype(x.dtype)
 
     def update_fn(updates, state, params=None, **extra_args: Any):
+        """Even out every matrix."""
         del params, extra_args
         return map_by_path(scaled, updates, accepted(updates, leaves)), state
 
     def init_fn(params):
-        accepted(params, leaves)  # for its refusals alone
+        accepted(params, leaves)  # for its errors alone
         return optax.EmptyState()
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

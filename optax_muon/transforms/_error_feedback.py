@@ -22,7 +22,7 @@ class ErrorFeedbackState(NamedTuple):
 def error_feedback(
     compressor: optax.GradientTransformation, *, accumulator_dtype: Any = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Compress the update plus the error of earlier compressions, and remember the new error.
+    r"""Compress the update plus the error of earlier compressions, and keep the new error.
 
     .. math::
         P_t = U_t + E_t, \qquad \Delta_t = C(P_t), \qquad E_{t+1} = P_t - \Delta_t, \qquad E_0 = 0
@@ -44,6 +44,7 @@ def error_feedback(
         return ErrorFeedbackState(optax.tree.zeros_like(params, dtype=accumulator_dtype), compressor.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Compress update and error together; keep what was left out."""
         whole = jax.tree.map(lambda u, e: u + e, updates, state.error)
         compressed, inner = compressor.update(whole, state.compressor, params, **extra_args)
         emitted = optax.tree.cast_like(compressed, updates)

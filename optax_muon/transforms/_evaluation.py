@@ -11,7 +11,7 @@ from optax_muon.matrices._paths import by_path, map_by_path
 
 
 def eval_params(state: optax.OptState, params: PyTree) -> PyTree:
-    """Give the parameters at which a model is to be evaluated and shipped.
+    """Return the parameters at which a model is to be evaluated and shipped.
 
     They differ from the trained ones for schedule-free averages, gradient transport, SPlus's average of parameters and
     optax's own `optax.contrib.schedule_free`; for every other optimizer ``params`` comes back as it is. States inside
@@ -22,6 +22,9 @@ def eval_params(state: optax.OptState, params: PyTree) -> PyTree:
         state: the optimizer's state.
         params: the parameters being trained.
 
+    Returns:
+        A tree like ``params``, in their dtypes.
+
     Example:
         >>> import jax.numpy as jnp, optax, optax_muon as om
         >>> tx = optax.contrib.schedule_free(optax.sgd(0.1), 0.1)
@@ -29,8 +32,10 @@ def eval_params(state: optax.OptState, params: PyTree) -> PyTree:
         >>> om.eval_params(tx.init(params), params)["bias"].tolist()
         [1.0, 1.0]
     """
+    # Outer states come first, and what one has moved its inner ones do not show any more: they are inside a leaf.
     for node in jax.tree.leaves(state, is_leaf=_moves):
         if isinstance(node, optax.contrib.ScheduleFreeState):
+            # Solved here, for the parameters that the state holds: in a partition the others are masked.
             b1 = number(node.b1)
             params = overlay(lambda y, z, b1=b1: (y - (1 - b1) * z) / b1, params, node.z)
         elif _moves(node):
@@ -43,6 +48,7 @@ def overlay(f: Callable[..., Array], params: PyTree, *trees: PyTree) -> PyTree:
     tables = [by_path(tree) for tree in trees]
 
     def visit(path: str, p: Array) -> Array:
+        """Replace one parameter, if the trees hold it."""
         entries = [table[path] for table in tables if path in table]
         return f(p, *entries).astype(p.dtype) if entries else p
 
@@ -55,4 +61,5 @@ def number(x: Any) -> Any:
 
 
 def _moves(node: Any) -> bool:
+    """Tell a state that knows other parameters to evaluate at."""
     return isinstance(node, optax.contrib.ScheduleFreeState) or callable(getattr(node, "eval_params", None))

@@ -45,8 +45,10 @@ def first_gradient_ema(decay: Any, *, accumulator_dtype: Any = None) -> optax.Gr
         return FirstGradientEmaState(jnp.zeros([], jnp.int32), average)
 
     def update_fn(updates, state, params=None):
+        """Average; the first gradient stands alone."""
         del params
         retained: Any = decay(state.count) if callable(decay) else decay
+        # A decay rate of 0 at the first step is M_0 = G_0, without a second branch.
         retained = jnp.where(state.count == 0, 0.0, retained)
 
         def average(old, new):

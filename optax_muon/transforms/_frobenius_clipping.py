@@ -21,8 +21,11 @@ def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> opt
         C = G / \max(1, \|G\|_F / c)
 
     Args:
-        maximum: c.
+        maximum: c > 0, in units of the gradient; a number or a traced scalar.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    Raises:
+        ValueError: for a maximum that is not positive.
 
     State: none.
     """

@@ -29,7 +29,7 @@ def divide_by_gradient_rms(
 
     Args:
         decay: the decay rate beta, in [0, 1), or a schedule.
-        eps: added to the root.
+        eps: added to the root, in units of the gradient.
         accumulator_dtype: of the squares; None: the parameter's own.
 
     State: 1 float per parameter.
@@ -37,8 +37,10 @@ def divide_by_gradient_rms(
     squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
 
     def update_fn(updates, state, params=None, *, gradients: PyTree | None = None, **extra_args):
+        """Average the squares of the gradients, and divide by their root."""
         del params, extra_args
         seen = updates if gradients is None else gradients
+        # Starting at the first square instead of zero, the average needs no bias correction.
         mean, inner = squares.update(jax.tree.map(lambda g: jnp.real(g * jnp.conj(g)), seen), state.squares)
         divided = jax.tree.map(lambda x, v: (x / (jnp.sqrt(v) + eps)).astype(x.dtype), updates, mean)
         return divided, GradientRmsState(inner)

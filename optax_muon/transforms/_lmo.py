@@ -32,14 +32,14 @@ def scale_by_lmo(
         U = \rho(d) \operatorname{lmo}(X), \qquad d = \langle X, \operatorname{lmo}(X) \rangle
 
     A `norms.Radius` makes the step depend on the dual norm d: ``norms.DualPower(1)`` is steepest descent. An oracle
-    that only normalises (`norms.Max`, `norms.AxisNorm`, `norms.Frobenius` and what is made of them) runs where the
-    parameter lies: a sharded embedding or head is never gathered.
+    that only normalises (`norms.Max`, `norms.AxisNorm`, `norms.Frobenius` and what is made of them) runs on the shards:
+    a sharded embedding or head is never gathered.
 
     Args:
         norm: an object of `optax_muon.norms`.
         radius: rho, a positive number or a `norms.Radius`.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
         roles: roles it accepts; any other leaf is an error. A vector without axes is one matrix (1, size).
 
     State: none.
@@ -62,6 +62,7 @@ def scale_by_lmo(
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Step along every matrix, on the shards where the oracle allows it."""
         del params, extra_args
         if norm.normalization is None:
             return lift.apply(updates, state)[0], state
@@ -73,18 +74,23 @@ def scale_by_lmo(
 
 
 def normalize_in_place(oracle: Oracle, x: Array, leaf: Leaf) -> Array:
-    """Step along every matrix of a parameter by an oracle that only normalises, without moving or reshaping it."""
+    """Step along every matrix of ``x`` by an oracle that only normalises, without moving or reshaping it.
+
+    The result has shape and dtype of ``x``.
+    """
     how = oracle.norm.normalization
     assert how is not None
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"{type(oracle.norm).__name__} takes floating-point arrays, not {x.dtype}: cast them first")
     wide = x.astype(accumulator_dtype(x.dtype))
     if how.over == "entry":
+        # Every entry over its own size, without a division by zero.
         y = jnp.sign(wide)
     else:
         length = norm_over(wide, leaf, how.over)
         y = wide / jnp.where(length == 0, 1, length)
     y = y * jnp.asarray(factors_over(how, x.shape, leaf), jnp.finfo(wide.dtype).dtype)
+    # No pairing needed, so a sharded parameter pays no second reduction.
     if isinstance(oracle.radius, Fixed):
         return (oracle.radius.radius * y).astype(x.dtype)
     dual = sum_over(jnp.real(jnp.conj(wide) * y), leaf)
@@ -92,9 +98,10 @@ def normalize_in_place(oracle: Oracle, x: Array, leaf: Leaf) -> Array:
 
 
 def with_vector_axes(params: PyTree, leaves: Leaves | None = None) -> PyTree[Leaf]:
-    """Give leaves that have no axes all of theirs as output, so that each is one matrix (1, size)."""
+    """Return the leaves of ``params``; those without axes get all of theirs as output, one matrix (1, size) each."""
 
     def completed(path, x, found):
+        """Give a leaf without axes all of its own."""
         leaf: Leaf = found.leaf
         return leaf if leaf.output else dataclasses.replace(leaf, output=tuple(range(x.ndim)))
 

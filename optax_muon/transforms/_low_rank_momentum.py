@@ -43,20 +43,26 @@ def low_rank_momentum(
     .. math::
         B_t = M_{t-1} + G_t, \qquad (Y_t, L_t) = \text{one power step on } B_t, \qquad M_t = B_t - (1 - \mu) L_t
 
-    Y is emitted; L, the part of B inside the followed subspace, is computed from its two thin factors where the
-    parameter lies.
+    Y is emitted; L, the part of B inside the followed subspace, is computed from its two thin factors.
 
     Args:
         decay: mu, the decay rate of what was used, in [0, 1].
         rank: of the update, reduced to a matrix's shorter side.
-        epsilon: of the column lengths.
+        epsilon: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the power steps run; None: on the spot.
+        placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
         accumulator_dtype: of the momentum; None: the parameter's own.
         seed: of the first subspace.
 
     State: 1 float per parameter, and ``rank`` per input of every matrix.
+
+    Raises:
+        ValueError: for a decay outside [0, 1] or a rank below 1.
+
+    References:
+        Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
+    # decay = 1 is allowed here: nothing is forgotten, a frozen momentum as the theory's tests want it.
     if not (isinstance(decay, int | float) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
     lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)
@@ -65,12 +71,15 @@ def low_rank_momentum(
         return LowRankMomentumState(optax.tree.zeros_like(params, dtype=accumulator_dtype), lift.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Take one power step on momentum plus gradient, and forget a share of what it used."""
         del params, extra_args
         whole = jax.tree.map(lambda m, g: m + g, state.residual, updates)
         direction, subspace, done = lift.apply(whole, state.subspace)
         table = lift.resolve(updates)
 
         def left(path: str, b: Array, leaf, result) -> Array:
+            """Take ``(1 - decay)`` of the used part off one parameter's momentum."""
+            # From the thin factors, (m + n) rank floats: L itself never travels between devices.
             seen = [FLOAT32.matmul(r, p.mT) for r, p in (info.factors for info in result.infos)]
             return (b - (1 - decay) * restore(seen, leaf, b.shape)).astype(b.dtype)
 

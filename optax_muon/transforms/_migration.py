@@ -21,7 +21,7 @@ AVERAGES: Mapping[type, str] = {
     optax.ScaleByAdamState: "mu",
     optax.ScaleByLionState: "mu",
 }
-# States whose count is a schedule's. Any other stays at zero, where fresh memory expects its first step.
+# States whose count is a schedule's. Any other stays at zero, where a fresh state expects its first step.
 SCHEDULES = (optax.ScaleByScheduleState, optax.InjectStatefulHyperparamsState)
 
 
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
     count: Any
 
     def second_moment(self, path: str) -> Array:
-        """Adam's, or the square of the average where Adam never saw the parameter."""
+        """Return Adam's, or the square of the average where Adam never saw the parameter."""
         return self.square[path] if path in self.square else jnp.square(self.average[path])
 
 
@@ -75,7 +75,7 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
             raise ValueError(f"migrate: {path} is {tuple(x.shape)}, and the state has {shape} there: another model?")
     placed: set[str] = set()
     made = _carry(tx.init(params), kept, placed)
-    # A parameter without any state is frozen, or its optimizer has no memory; with another state it has no place.
+    # A parameter without any state is frozen, or its optimizer keeps none; with another state it has no place.
     held = [f"/{path}/" for path in by_path(made)]
     lost = [path for path in by_path(params) if path not in placed and any(f"/{path}/" in place for place in held)]
     if lost or not placed:
@@ -87,11 +87,12 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
 
 
 def _read(state: PyTree) -> Kept:
-    """Find what Muon and Adam remember, wherever it is in the state."""
+    """Find the states of Muon and Adam, wherever they are."""
     kinds = (optax.contrib.MuonState, optax.ScaleByAdamState)
     nodes: list[Any] = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds))
     muon = [node for node in nodes if isinstance(node, optax.contrib.MuonState)]
     adam = [node for node in nodes if isinstance(node, optax.ScaleByAdamState)]
+    # Two partitions of Muon would be ambiguous: the paths do not say which state is whose.
     if len(muon) != 1 or len(adam) > 1:
         raise ValueError(
             f"migrate: the state holds {len(muon)} MuonState and {len(adam)} ScaleByAdamState; it takes the state of "
@@ -99,15 +100,17 @@ def _read(state: PyTree) -> Kept:
         )
     average, square = by_path(muon[0].mu), {}
     if adam:
+        # The two partition the parameters, so one table of averages serves both.
         average, square = average | by_path(adam[0].mu), by_path(adam[0].nu)
     return Kept(average, square, muon[0].count)
 
 
 def _carry(node: Any, kept: Kept, placed: set[str]) -> Any:
     """Fill a new state's averages, squares and counts, whatever they are nested in."""
-    _refuse(node)
+    _raise_on_foreign(node)
     kind, names = type(node), getattr(node, "_fields", None)
     if isinstance(node, tuple) and names is not None:
+        # Rebuilt by its type, so that named tuples of any library keep their own.
         return kind(*(_field(node, name, kept, placed) for name in names))
     if isinstance(node, tuple | list):
         return kind(_carry(x, kept, placed) for x in node)
@@ -116,8 +119,8 @@ def _carry(node: Any, kept: Kept, placed: set[str]) -> Any:
     return node
 
 
-def _refuse(node: Any) -> None:
-    """Raise on memory of gradients that is no average of them, or none in the parameter's own coordinates."""
+def _raise_on_foreign(node: Any) -> None:
+    """Raise on a sum of gradients that is no average of them, or is in other coordinates than the parameter's."""
     if isinstance(node, RotatedState) and jax.tree.leaves(node.inner):
         raise ValueError("migrate: the new optimizer keeps momentum in bases of its own, where the old is not at home")
     if isinstance(node, optax.TraceState) and jax.tree.leaves(node.trace):
@@ -127,6 +130,7 @@ def _refuse(node: Any) -> None:
 
 
 def _field(node: Any, name: str, kept: Kept, placed: set[str]) -> Any:
+    """Fill one field of a state; note in ``placed`` which parameters found their average there."""
     value = getattr(node, name)
     if name == AVERAGES.get(type(node)):
         placed.update(by_path(value))

@@ -49,6 +49,7 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         return NesterovEmaState(count, optax.tree.zeros_like(params, dtype=accumulator_dtype))
 
     def update_fn(updates, state, params=None):
+        """Average, then look one step ahead."""
         del params
 
         def average(old, new):
@@ -58,6 +59,8 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         ahead, now, count = momentum, updates, None
         if debias:
             count = optax.safe_increment(state.count)
+            # One step further than the gradient's: the look-ahead already weighs the next step, as in
+            # optax.contrib.muon.
             ahead = optax.tree.bias_correction(momentum, decay, optax.safe_increment(count))
             now = optax.tree.bias_correction(updates, decay, count)
         looked = jax.tree.map(lambda m, g: average(m, g).astype(g.dtype), ahead, now)
@@ -80,6 +83,7 @@ def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.G
     require_fraction("ema: decay", decay)
     if nesterov:
         return nesterov_ema(decay, accumulator_dtype=accumulator_dtype)
+    # debias=False: a factor common to all steps' sizes, which an orthogonaliser removes anyway.
     return optax.ema(decay, debias=False, accumulator_dtype=accumulator_dtype)
 
 
@@ -94,7 +98,7 @@ class TwoRateEmaState(NamedTuple):
 
 
 def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
-    r"""Mix the gradient in at one rate for this step and at another for the memory, as Lion does.
+    r"""Mix the gradient in at one rate for this step and at another for the state, as Lion does.
 
     .. math::
         U_t = \beta_1 M_{t-1} + (1 - \beta_1) G_t, \qquad M_t = \beta_2 M_{t-1} + (1 - \beta_2) G_t
@@ -116,6 +120,7 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
         return TwoRateEmaState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
 
     def update_fn(updates, state, params=None):
+        """Mix for this step, and average for the next."""
         del params
         mixed = jax.tree.map(lambda m, g: (now * m + (1 - now) * g).astype(g.dtype), state.average, updates)
         kept = jax.tree.map(lambda m, g: (later * m + (1 - later) * g).astype(m.dtype), state.average, updates)

@@ -52,12 +52,15 @@ def momo(
         direction: from M to U; its ``update`` also gets the raw gradients as ``gradients=``.
         learning_rate: eta, the rate that follows.
         decay: beta of the model; the one of ``momentum``.
-        lower_bound: f_*, below which the loss cannot go; None: never truncate, and ask for no value.
+        lower_bound: f_*, in the loss's units, below which it cannot go; None: never truncate, and ask for no value.
 
     State: two scalars beside those of ``momentum`` and ``direction``.
 
     Raises:
-        ValueError: by ``update``, without ``value`` or parameters where there is a lower bound.
+        ValueError: for a decay outside [0, 1); by ``update``, without ``value`` or parameters where a bound is given.
+
+    References:
+        Crawshaw, Modi, Liu, Gower, arXiv 2510.09827 (MuonMax and Momo).
     """
     require_fraction("momo: decay", decay)
     turn = optax.with_extra_args_support(direction)
@@ -67,7 +70,9 @@ def momo(
         return MomoState(jnp.zeros([], jnp.int32), scalar, momentum.init(params), turn.init(params))
 
     def update_fn(updates, state, params=None, *, value=None, **extra_args):
+        """Average, take the direction, and shorten it where the model would pass the lower bound."""
         average, averaging = momentum.update(updates, state.momentum, params)
+        # The direction before the truncation: it couples all leaves, so it comes last, from whole-tree sums.
         steps, turning = turn.update(average, state.direction, params, gradients=updates, **extra_args)
         count, intercept = optax.safe_increment(state.count), state.intercept
         if lower_bound is not None:
@@ -78,6 +83,7 @@ def momo(
             rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
             gap = jnp.maximum(intercept + _inner(params, average) - lower_bound, 0)
             descent = rate * _inner(average, steps)
+            # Written so that nothing is divided by zero where M is zero: no descent, no truncation.
             kept = jnp.where(descent > gap, gap / jnp.where(descent > gap, descent, 1), 1)
             # A NaN compares false and would be kept as 1; it must be seen.
             kept = jnp.where(jnp.isnan(gap + descent), jnp.nan, kept)
@@ -88,6 +94,7 @@ def momo(
 
 
 def _wide(tree: PyTree) -> Any:
+    """Real dtype of scalars over a tree: float32 or wider."""
     return jnp.finfo(accumulator_dtype(jnp.result_type(jnp.float16, *jax.tree.leaves(tree)))).dtype
 
 
@@ -95,6 +102,7 @@ def _inner(a: PyTree, b: PyTree) -> Array:
     """Pair two trees in float32 or wider."""
 
     def pair(x: Array, y: Array) -> Array:
+        """Pair two arrays."""
         wide = accumulator_dtype(jnp.result_type(x, y))
         return jnp.sum(jnp.real(jnp.conj(x.astype(wide)) * y.astype(wide)))
 

@@ -43,8 +43,8 @@ def qk_clip(
         exponents: module below the attention -> alpha. They are one half each for queries and keys; for multi-head
             latent attention one half for the two parts that belong to a head, 1 for its rotary query, and the shared
             rotary key is left out.
-        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks. Heads lie along the first
-            output axis, or are a batch axis; a bias is scaled too.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks. Heads are the first
+            output axis, or a batch axis; a bias is scaled too.
 
     State: none.
 
@@ -74,6 +74,7 @@ def qk_clip(
             raise ValueError(f"qk_clip: the exponent of {name!r} must be from 0 to 1, not {exponent}")
 
     def update_fn(updates, state, params=None, *, max_logits=None, **extra_args):
+        """Scale the weights after the update of every head that exceeds the threshold."""
         del extra_args
         if params is None or max_logits is None:
             missing = "params" if params is None else "max_logits, the largest attention logit of every head"
@@ -83,14 +84,17 @@ def qk_clip(
         table = findings(params, leaves)
 
         def clipped(path: str, u: Array) -> Array:
+            """Return one parameter's update, changed where a head of its attention is to shrink."""
             if path not in sites:
                 return u
             site, w = sites[path], weights[path]
             wide = accumulator_dtype(w.dtype)
             largest = jnp.asarray(logits[site.attention], wide)
+            # A masked head's maximum is -inf; a NaN says nothing of the size, and the loss shows it already.
             exceeds = jnp.isfinite(largest) & (largest > threshold)
             gamma = jnp.where(exceeds, threshold / jnp.where(exceeds, largest, 1), 1).astype(wide)
             factor = _over_heads(path, gamma, w.shape, table[path].leaf) ** site.exponent
+            # The weights after the step are what is scaled, hence w + u, in float32 or wider: the difference is small.
             moved = w.astype(wide) + u.astype(wide)
             return jnp.where(factor < 1, factor * moved - w.astype(wide), u.astype(wide)).astype(u.dtype)
 
@@ -121,7 +125,7 @@ def _sites(
 
 
 def _over_heads(path: str, values: Array, shape: tuple[int, ...], leaf: Leaf) -> Array:
-    """Lay one value per head, or per layer and head, along the axes that number them, to be broadcast to ``shape``."""
+    """Put one value per head, or per layer and head, along the axes that number them, to broadcast to ``shape``."""
     ndim, axes = len(shape), leaf.batch(len(shape))
     if not leaf.output:
         axes = axes[: values.ndim]  # of a bias: layers, then heads
@@ -129,6 +133,7 @@ def _over_heads(path: str, values: Array, shape: tuple[int, ...], leaf: Leaf) ->
         axes = (*axes, leaf.output[0] % ndim)
     lengths = [shape[axis] for axis in axes]
     heads = values.shape[-1:]
+    # Grouped keys have fewer heads than logits have; scaling one shared key for its worst query would clip the others.
     fits = len(axes) == values.ndim and tuple(lengths[:-1]) == values.shape[:-1] and lengths[-1] % heads[0] == 0
     if not fits:
         raise ValueError(

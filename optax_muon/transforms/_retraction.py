@@ -34,7 +34,10 @@ def project_weights(
         projection: P, a map of `optax_muon.linalg`.
         shape_scale: c, in whose units the projection sees the weights.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the projection runs; None: on the spot.
+        placement: where the projection runs; None: `OverMesh()`, on the local device where there is no mesh.
+
+    Raises:
+        ValueError: by ``init``, naming a leaf that is not a hidden matrix; by ``update``, without parameters.
 
     State: that of the projection, none for a `SpectralMap`.
 
@@ -44,19 +47,23 @@ def project_weights(
     lift = Lift(projection, leaves, placement)
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Project the weights after the update, and return what leads there."""
         del extra_args
         if params is None:
             raise ValueError("project_weights needs the parameters: call update(grads, state, params)")
         table = lift.resolve(updates)
 
         def moved(path: str, u: Array, w: Array, leaf: Leaf) -> Array:
+            """Return one parameter after the update, in units of its scale."""
             wide = accumulator_dtype(w.dtype)
             return (w.astype(wide) + u.astype(wide)) / jnp.asarray(factors_over(shape_scale, w.shape, leaf), wide)
 
         def step(path: str, y: Array, w: Array, leaf: Leaf) -> Array:
+            """Return the way from the old weights to the projected ones."""
             return y * jnp.asarray(factors_over(shape_scale, w.shape, leaf), y.dtype) - w.astype(y.dtype)
 
         weights = by_path(params)
+        # One lift for the whole tree: the weights travel once each way, as a momentum does.
         allowed, state, _ = lift.apply(map_by_path(moved, updates, weights, table), state)
         return optax.tree.cast_like(map_by_path(step, allowed, weights, table), updates), state
 

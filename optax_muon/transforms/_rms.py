@@ -15,8 +15,11 @@ def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientT
     Unlike `shapes.RMSMatch` it looks at the update itself, so an inexact or rank-deficient direction is matched too.
 
     Args:
-        rms: of every matrix.
+        rms: of every matrix's entries, in units of the update, before the learning rate.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    Raises:
+        ValueError: for rms that is not positive.
 
     State: none.
     """
@@ -24,6 +27,7 @@ def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientT
         raise ValueError(f"scale_to_rms: rms must be positive, not {rms}")
 
     def scale(path: str, x: Array, found) -> Array:
+        """Scale the matrices of one parameter."""
         norm = norm_over(x, found.leaf)
         wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, found.leaf), norm.dtype))
         return (x / jnp.where(norm == 0, 1, norm) * wanted).astype(x.dtype)

@@ -35,7 +35,7 @@ def apply_by_role(
     Args:
         ops: role or path glob -> a map or operation on matrices, such as a `norms.Oracle`.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
         seed: of the random keys, for operations that need them.
 
     State: that of the operations; none for oracles.
@@ -53,11 +53,14 @@ def apply_by_role(
     """
 
     def lifted(op: SpectralMap | MatrixOp) -> optax.GradientTransformationExtraArgs:
+        """Make the transformation of one role or glob."""
+        # An oracle that only normalises then runs on the shards: no embedding is gathered.
         if isinstance(op, Oracle):
             return scale_by_lmo(op.norm, op.radius, leaves=leaves, placement=placement, roles=ROLES)
         lift = Lift(op, functools.partial(with_vector_axes, leaves=leaves), placement, ROLES, seed)
 
         def update_fn(updates, state, params=None, **extra_args):
+            """Apply the operation to every leaf of the role."""
             del params, extra_args
             updates, state, _ = lift.apply(updates, state)
             return updates, state
@@ -69,6 +72,7 @@ def apply_by_role(
     }
 
     def group(params: PyTree) -> PyTree[str]:
+        """Label every parameter with its key, for `optax.multi_transform`."""
         keys = keys_by_path(params, groups, leaves)
         return map_by_path(lambda path, x, key: key, params, keys)
 
@@ -76,7 +80,7 @@ def apply_by_role(
 
 
 def keys_by_path(params: PyTree, keys: Iterable[str], leaves: Leaves | None = None) -> dict[str, str]:
-    """Give every parameter its key among ``keys``: the first path glob that matches, else its role.
+    """Return every parameter's key among ``keys``, by path: the first path glob that matches, else its role.
 
     Raises:
         ValueError: naming a parameter without one.
@@ -86,6 +90,7 @@ def keys_by_path(params: PyTree, keys: Iterable[str], leaves: Leaves | None = No
     table = {}
     for path, found in findings(params, leaves).items():
         role = found.leaf.role
+        # Globs first, or a layer could never be an exception to its role.
         table[path] = next((glob for glob in globs if matches(path, glob)), role)
         if table[path] not in keys:
             raise ValueError(f"{path}: a {role}, and there is nothing for it among {', '.join(map(repr, keys))}")
@@ -103,7 +108,9 @@ def scale_by_role(factors: Mapping[str, Any], *, leaves: Leaves | None = None) -
     """
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Multiply every leaf by its factor."""
         del params, extra_args
+        # All roles are keys here, so that nothing raises: a role without a factor keeps its size.
         keys = keys_by_path(updates, (*factors, *ROLES), leaves)
 
         def scaled(path, x, key):

@@ -46,29 +46,42 @@ def normalize_neurons(
 
     Args:
         decay: beta, in [0, 1).
-        epsilon: keeps zero vectors finite.
+        epsilon: > 0, added to lengths and norms; keeps zero vectors finite.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
+    Raises:
+        ValueError: for a decay outside [0, 1) or an epsilon that is not positive; by ``init``, naming a leaf that is
+            not a hidden matrix.
+
     State: 1 float per output of every matrix.
+
+    References:
+        Li et al., NorMuon, arXiv 2510.05491.
     """
     require_fraction("normalize_neurons: decay", decay)
     if isinstance(epsilon, int | float) and not epsilon > 0:
         raise ValueError(f"normalize_neurons: epsilon must be positive, not {epsilon}")
 
     def init_fn(params):
+        """Start from zeros, one per output of every matrix."""
+
         def zeros(x: Array, leaf: Leaf) -> Array:
             return jnp.zeros(reduced_shape(x.shape, leaf, "reduction"), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
         return NeuronSecondMomentState(init_memory(zeros, params, accepted(params, leaves)))
 
     def normalized(x: Array, leaf: Leaf, v: Array) -> tuple[Array, Array]:
+        """Normalise the matrices of one parameter, and return their new averages."""
         wide = x.astype(accumulator_dtype(x.dtype))
+        # The matrix is orthogonal here, its entries at most 1: no scaling before the squares is needed.
         mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
         v = decay * v + (1 - decay) * mean
         y = wide / (jnp.sqrt(v) + epsilon)
+        # The norm is put back, so that a shape scale tuned for Muon's updates still holds.
         return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + epsilon))).astype(x.dtype), v
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Normalise every matrix."""
         del params, extra_args
         updates, v = map_with_memory(normalized, updates, accepted(updates, leaves), state.mean_square)
         return updates, NeuronSecondMomentState(v)

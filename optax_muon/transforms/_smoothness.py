@@ -57,6 +57,12 @@ def measure_smoothness(
 
     Returns:
         Path -> `SmoothnessSample`. A matrix that did not move has estimate NaN.
+
+    Raises:
+        ValueError: naming a parameter without a norm.
+
+    References:
+        Riabinin et al., Gluon, arXiv 2505.13416.
     """
     keys = keys_by_path(params, norms, leaves)
     axes = {path: found.leaf for path, found in findings(params, lambda p: with_vector_axes(p, leaves)).items()}
@@ -70,6 +76,7 @@ def measure_smoothness(
         mine = [path for path in keys if keys[path] == key]
 
         def of(op: MatrixOp, table: Mapping[str, Array], mine=mine, **others: Any):
+            """Return the duals of an operation on the parameters of this norm: path -> (matrices,)."""
             tree = {path: table[path] for path in mine}
             _, _, done = Lift(op, {path: axes[path] for path in mine}, None, ROLES).apply(tree, None, **others)
             return {path: jnp.concatenate([info.dual for info in done[path].infos]) for path in mine}
@@ -82,14 +89,17 @@ def measure_smoothness(
 
 @dataclasses.dataclass(frozen=True)
 class _ChangeRate(MatrixOp):
-    """Gives as dual value the dual norm of a matrix over the norm of ``step``."""
+    """Return as dual value the dual norm of a matrix over the norm of ``step``."""
 
     norm: Norm
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
+        """Return no state."""
         return ()
 
     def apply(self, x, carry, *, key=None, **per_matrix):
+        """Leave the matrix as it is, and measure it against its step."""
+        # Exact, by decomposition: an oracle pairs, which gives the dual norm of its argument and never the norm.
         size = self.norm.value(per_matrix["step"])
         dual = inner(x, self.norm.direction(x))
         return x, carry, Info(dual=jnp.where(size == 0, jnp.nan, dual / jnp.where(size == 0, 1, size)))

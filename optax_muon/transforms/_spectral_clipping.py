@@ -33,8 +33,11 @@ def clip_by_spectral_norm(
             `linalg.MovingAverageThreshold` or `linalg.QuantileThreshold` of the matrix's own past spectral norms.
         svd: None decomposes in full; a `linalg.RandomizedSVD` finds and clips its few largest singular values.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
         seed: of the random keys, for ``svd``.
+
+    Raises:
+        ValueError: for a threshold that is not positive; by ``init``, naming a leaf that is not a hidden matrix.
 
     State: a step counter, and 2 floats a matrix for `linalg.MovingAverageThreshold`, the window for
     `linalg.QuantileThreshold`.

@@ -54,28 +54,37 @@ def tempered(
         momentum: of the gradients.
         hard: a map of the whole tree.
         soft: the same with the temperature tau.
-        measure: gives the arrays z from gradients and momentum.
+        measure: returns the arrays z from gradients and momentum; their units are the reciprocal of tau's.
         steps: N, of the whole training; the temperature stays after them.
         hard_steps: how many of them are hard.
         saturation: the argument at which the soft map counts as hard.
         maximum: tau_max.
 
     State: that of the momentum, two floats and a count.
+
+    Raises:
+        ValueError: for numbers of steps that are not whole or do not fit.
+
+    References:
+        Feoktistov et al., Softsign, arXiv 2605.31371, github.com/brain-lab-research/softsign.
     """
     if not isinstance(steps, int) or not 0 <= hard_steps <= steps or steps < 1:
         raise ValueError(f"tempered: need whole numbers 0 <= hard_steps <= steps, not {hard_steps} and {steps}")
     momentum = optax.with_extra_args_support(momentum)
 
     def init_fn(params):
+        """Start the momentum; centre and width are set at the switch."""
         wide = jnp.result_type(jnp.float32, *(accumulator_dtype(x.dtype) for x in jax.tree.leaves(params)))
         zero = jnp.zeros([], wide)
         return TemperedState(jnp.zeros([], jnp.int32), zero, zero, momentum.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Average, measure at the switch, and apply the map of the phase."""
         average, inner = momentum.update(updates, state.momentum, params, **extra_args)
         dtype = state.center.dtype
 
         def describe():
+            """Return median and median distance of the measured numbers."""
             z = [x.astype(dtype) for x in measure(updates, average)]
             center = _median(z)
             return center, _median([jnp.abs(x - center) for x in z])
@@ -83,6 +92,7 @@ def tempered(
         center, width = state.center, state.width
         if jax.tree.leaves(updates):
             before = center, width
+            # Measured once: a decomposition of every gradient, for SoftMuon, is too much for each step.
             center, width = jax.lax.cond(state.count == hard_steps, describe, lambda: before)
         tau = temperature(state.count - hard_steps, steps - hard_steps, center, width, saturation, maximum)
         hot = lambda: optax.tree.cast_like(hard(average), updates)  # noqa: E731
@@ -94,11 +104,22 @@ def tempered(
 
 
 def temperature(k: Array, count: int, center: Array, width: Array, saturation: float, maximum: float) -> Array:
-    """Give tau_k, by ten Newton steps to the quantile; without spread the quantile is the centre."""
+    """Return tau_k, by ten Newton steps to the quantile; without spread the quantile is the centre.
+
+    Args:
+        k: soft steps so far; from ``count`` on the temperature stays.
+        count: K, of the soft steps.
+        center: of the Cauchy variable.
+        width: of it.
+        saturation: the argument at which the soft map counts as hard.
+        maximum: of tau.
+    """
     p = jnp.clip(k, 0, max(count - 1, 0)).astype(center.dtype) / max(count, 1)
     size = jnp.abs(center)
     spread = jnp.where(width > 0, width, 1)
+    # The authors' start. The distribution is at least p there, so the quantile is not above it.
     q = spread * jnp.tan(jnp.pi / 2 * p) + size
+    # Ten, as the authors' code.
     for _ in range(10):
         value = (jnp.arctan((q - size) / spread) + jnp.arctan((q + size) / spread)) / jnp.pi
         slope = (spread / (spread**2 + (q - size) ** 2) + spread / (spread**2 + (q + size) ** 2)) / jnp.pi
@@ -111,28 +132,33 @@ def temperature(k: Array, count: int, center: Array, width: Array, saturation: f
 def _median(arrays: Sequence[Array]) -> Array:
     """Find the median of all entries, the mean of the two middle ones of an even number.
 
-    By bisection on the bits: arrays are only compared and counted where they lie, never gathered or sorted.
+    By bisection on the bits: arrays are only compared and counted on their shards, never gathered or sorted.
     """
     count = sum(x.size for x in arrays)
     if count == 0:
         return jnp.zeros([], arrays[0].dtype if arrays else jnp.float32)
     low, high = (_select(arrays, rank) for rank in ((count - 1) // 2, count // 2))
+    # Halved before the sum, which could overflow.
     return low / 2 + high / 2
 
 
 def _select(arrays: Sequence[Array], rank: int) -> Array:
+    """Find the entry of ``rank`` in the sorted order of all arrays, from zero."""
     dtype = arrays[0].dtype
     width = jnp.finfo(dtype).bits
     unsigned = jnp.dtype(f"uint{width}")
+    # The sign bit: IEEE floats order as integers do once negative ones are inverted and the others get it set.
     top = jnp.asarray(1 << (width - 1), unsigned)
 
     def key(x: Array) -> Array:
+        """Map floats to unsigned integers in the same order."""
         bits = jax.lax.bitcast_convert_type(x, unsigned)
         return jnp.where(bits >= top, ~bits, bits | top)
 
     keys = [key(x) for x in arrays]
 
     def refine(i: Array, answer: Array) -> Array:
+        """Decide bit i of the answer, from the highest on."""
         candidate = answer | (top >> i.astype(unsigned))
         # Whole numbers in float32: exact up to 2^24 entries, and no overflow beyond 2^31.
         below = sum(jnp.sum(x < candidate, dtype=jnp.int32).astype(jnp.float32) for x in keys)

@@ -27,7 +27,7 @@ def scale_by_total_dual(
     Args:
         norm: an object of `optax_muon.norms`.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
 
     State: none.
 
@@ -41,8 +41,10 @@ def scale_by_total_dual(
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Take every oracle's step, times the sum of all duals."""
         del params, extra_args
         directions, _, done = lift.apply(updates, state)
+        # From the oracle's own pairings: no norm is decomposed, and every leaf gets the same number.
         total: Any = sum(jnp.sum(info.dual) for result in done.values() for info in result.infos)
         return jax.tree.map(lambda x: (total * x).astype(x.dtype), directions), state
 

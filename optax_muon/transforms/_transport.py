@@ -25,7 +25,7 @@ class TransportState(NamedTuple):
     inner: optax.OptState
 
     def eval_params(self, params: PyTree) -> PyTree:
-        """Give W, the point behind."""
+        """Return W, the point behind, for every parameter that this state holds."""
         ahead = number(self.ahead)
         return overlay(lambda y, u: y - ahead * u, params, self.last)
 
@@ -43,11 +43,17 @@ def implicit_gradient_transport(
 
     Args:
         inner: an optimizer that averages gradients with ``momentum`` and ends in its learning rate.
-        momentum: mu of that average, in [0, 1).
+        momentum: mu of that average, its decay rate, in [0, 1).
         scale: s; 1 is the theory's, 0 the inner optimizer as it is. At mu = 0.95 the theory looks 19 steps ahead.
         accumulator_dtype: of the stored update; None: the parameter's own.
 
+    Raises:
+        ValueError: for a momentum outside [0, 1); by ``update``, without parameters.
+
     State: 1 float per parameter, and the inner optimizer's.
+
+    References:
+        Cutkosky and Mehta, NIGT, arXiv 2002.03305; Jang and Lee, Muon-IGT, arXiv 2605.05577.
     """
     require_fraction("implicit_gradient_transport: momentum", momentum)
     inner = optax.with_extra_args_support(inner)
@@ -58,11 +64,14 @@ def implicit_gradient_transport(
         return TransportState(last, jnp.asarray(ahead, float), inner.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Move W by the inner optimizer, and Y as far ahead of it again."""
         if params is None:
             raise ValueError("implicit_gradient_transport: update needs the parameters")
         behind = state.eval_params(params)
         moves, inner_state = inner.update(updates, state.inner, behind, **extra_args)
+        # From the state and not the argument: the parameters are ahead by the kappa that put them there.
         kappa = state.ahead
+        # Y_{t+1} - Y_t = u + kappa (u - last).
         emitted = jax.tree.map(lambda u, last: (u + kappa * (u - last)).astype(u.dtype), moves, state.last)
         return emitted, TransportState(optax.tree.cast_like(moves, state.last), kappa, inner_state)
 

@@ -47,12 +47,13 @@ def scale_by_matrix_trust_ratio(
         epsilon: keeps the ratio finite.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
-    State: 1 float per matrix with calibration (per output where several matrices lie side by side), else none.
+    State: 1 float per matrix with calibration (per output where several matrices stand side by side), else none.
     """
     if not 0 <= minimum <= maximum:
         raise ValueError(f"scale_by_matrix_trust_ratio: need 0 <= minimum <= maximum, not {minimum} and {maximum}")
 
     def init_fn(params):
+        """Start uncalibrated: zeros, which no ratio is."""
         table = accepted(params, leaves)
         if calibration is None:
             return TrustRatioState(None)
@@ -63,18 +64,20 @@ def scale_by_matrix_trust_ratio(
         return TrustRatioState(init_memory(zeros, params, table))
 
     def scaled(d: Array, leaf: Leaf, c: Array, w: Array) -> tuple[Array, Array]:
+        """Scale the matrices of one parameter, and return their calibrations."""
         weight, step = norm_over(w, leaf), norm_over(d, leaf)
         if calibration is not None:
             measurable = (weight >= epsilon) & (step >= epsilon)
             first = jnp.where(
                 measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
             )
-            c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both to lie alike
+            c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both sharded alike
             c = jnp.where(c > 0, c, first)
         ratio = jnp.clip(weight / (c * step + epsilon), minimum, maximum)
         return (d * ratio).astype(d.dtype), c
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Scale every matrix by its ratio."""
         del extra_args
         if params is None:
             raise ValueError("scale_by_matrix_trust_ratio needs the parameters: call update(grads, state, params)")

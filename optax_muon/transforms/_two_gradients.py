@@ -31,6 +31,9 @@ def remember_previous_params(tx: optax.GradientTransformation) -> optax.Gradient
     Args:
         tx: the optimizer.
 
+    Raises:
+        ValueError: by ``update``, without parameters.
+
     State: 1 float per parameter, and the optimizer's.
     """
     tx = optax.with_extra_args_support(tx)
@@ -40,6 +43,7 @@ def remember_previous_params(tx: optax.GradientTransformation) -> optax.Gradient
         return PreviousParamsState(jax.tree.map(lambda p: p.copy(), params), tx.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Let the optimizer move, and keep the parameters that it moved from."""
         if params is None:
             raise ValueError("remember_previous_params: update needs the parameters")
         updates, inner = tx.update(updates, state.inner, params, **extra_args)
@@ -52,7 +56,7 @@ def previous_params(state: optax.OptState, params: PyTree) -> PyTree:
     """Find the parameters of one step ago in a state, arranged like ``params``.
 
     Raises:
-        ValueError: if nothing remembers them.
+        ValueError: if no state holds them.
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, PreviousParamsState))
     found = [node for node in nodes if isinstance(node, PreviousParamsState)]
@@ -89,7 +93,9 @@ def step_with_two_gradients(
     tx = optax.with_extra_args_support(tx)
 
     def step(params: PyTree, state: optax.OptState, *batch: Any) -> tuple[PyTree, optax.OptState, Array]:
+        """Take both gradients on one batch, then one step."""
         value, grads = jax.value_and_grad(loss)(params, *batch)
+        # On this batch: STORM's correction cancels the noise only if both gradients saw the same samples.
         before = jax.grad(loss)(previous_params(state, params), *batch)
         updates, state = tx.update(grads, state, params, grads_at_previous_params=before, value=value)
         return optax.apply_updates(params, updates), state, value

@@ -42,6 +42,7 @@ def correct_by_last_gradient(weight: Any, *, accumulator_dtype: Any = None) -> o
         return LastGradientState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
 
     def update_fn(updates, state, params=None):
+        """Correct by the last gradient, and keep this one."""
         del params
         corrected = jax.tree.map(lambda g, last: _corrected(g, last, weight), updates, state.last)
         return corrected, LastGradientState(optax.tree.cast_like(updates, state.last))
@@ -74,11 +75,15 @@ def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
     """
 
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
+        """Correct every gradient; the first has no previous one."""
         del params, extra_args
         before = require_previous(grads_at_previous_params, "correct_by_same_batch")
         seen = jnp.asarray(state.count) > 0
 
         def correct(g, before):
+            """Correct one parameter's gradient."""
+            # C_1 = (1 + w) G_1: as if the gradient before the first were zero, which makes the average behind it G_1 at
+            # gamma = 1.
             return _corrected(g, jnp.where(seen, before, jnp.zeros_like(before)), weight)
 
         return jax.tree.map(correct, updates, before), SameBatchState(optax.safe_increment(state.count))
@@ -103,7 +108,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
 
     Args:
         decay: the decay rate beta, in [0, 1).
-        gamma: strength of the variance reduction.
+        gamma: strength of the variance reduction; 0 none, 1 in full.
         accumulator_dtype: of the average; None: the parameter's own.
 
     State: 1 float per parameter.
@@ -114,8 +119,10 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
         return ExtrapolatedEmaState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
 
     def update_fn(updates, state, params=None):
+        """Average, and extrapolate towards the gradient."""
         del params
         momentum = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.average, updates)
+        # With average and extrapolation in one, no last gradient is kept.
         ahead = jax.tree.map(lambda m, g: ((1 - gamma) * m + gamma * g).astype(g.dtype), momentum, updates)
         return ahead, ExtrapolatedEmaState(optax.tree.cast_like(momentum, state.average))
 
@@ -135,10 +142,14 @@ def low_rank_storm(
 
     Args:
         momentum: mu, in [0, 1).
-        rank: of the memory, at least 1.
+        rank: of the kept average, at least 1.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
         seed: of the sketches.
+
+    Raises:
+        ValueError: for a momentum outside [0, 1) or a rank below 1; by ``update``, without
+            ``grads_at_previous_params``.
 
     State: (m + n + 1) rank floats for an m x n matrix.
     """
@@ -148,8 +159,10 @@ def low_rank_storm(
     lift = Lift(LowRankStorm(momentum, rank), leaves, placement, seed=seed)
 
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
+        """Apply the operation as it is at this update."""
         del params, extra_args
         before = require_previous(grads_at_previous_params, "low_rank_storm")
+        # The count goes in as a field: a lift hands arrays per matrix to an operation, no scalars.
         now = dataclasses.replace(lift, op=LowRankStorm(momentum, rank).at(state.count))
         updates, state, _ = now.apply(updates, state, gradient=before)
         return updates, state
@@ -168,4 +181,5 @@ def require_previous(grads: PyTree | None, who: str) -> PyTree:
 
 
 def _corrected(g: Array, before: Array, weight: Any) -> Array:
+    """Return ``g + weight (g - before)`` in the dtype of ``g``."""
     return (g + weight * (g - before)).astype(g.dtype)

@@ -24,6 +24,7 @@ def with_gradients(tx: optax.GradientTransformation) -> optax.GradientTransforma
     tx = optax.with_extra_args_support(tx)
 
     def update_fn(updates, state, params=None, **extra_args):
+        # A dict union: a chain inside another would otherwise pass ``gradients`` twice.
         return tx.update(updates, state, params, **(extra_args | {"gradients": updates}))
 
     return optax.GradientTransformationExtraArgs(tx.init, update_fn)
@@ -39,15 +40,18 @@ def apply_with_gradients(
     Args:
         op: `linalg.KroneckerWhitening`, `linalg.OneSidedWhitening` or `linalg.LeadingSubspace`.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: on the spot.
+        placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
 
     State: the operation's state.
     """
     lift = Lift(op, leaves, placement)
 
     def update_fn(updates, state, params=None, *, gradients: Any = None, **extra_args):
+        """Apply the operation as it is at this update, gradients beside the updates."""
         del params, extra_args
         seen = updates if gradients is None else gradients
+        # Made anew at every update, the count a field of it: a lift hands arrays per matrix to an operation, no
+        # scalars.
         now = dataclasses.replace(lift, op=op.at(state.count))
         updates, state, _ = now.apply(updates, state, gradient=seen)
         return updates, state
