@@ -21,6 +21,9 @@ def layer_inputs(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Arr
         Path of the kernel, as in the parameters -> inputs (tokens, features), all calls of a layer one below the other.
         Dense layers only: ``Linear``, ``LinearGeneral``, ``Dense``, ``DenseGeneral``.
 
+    Raises:
+        ValueError: if no dense layer was called.
+
     Cost: no HVP; one forward pass, and the memory of its activations. Pure: jit a function that reduces them, e.g. to
     `stable_rank`. Layers under `nn.scan` and `nn.remat` are traced apart and cannot be seen.
 

@@ -21,6 +21,9 @@ def nuclear_rank(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap | No
         x: gradients. Zero has nuclear rank 0, NaN gives NaN.
         orthogonalizer: for the nuclear norm ``<x, orth(x)>``, as good as the map; None decomposes.
 
+    Raises:
+        TypeError: for integer matrices.
+
     Cost: no HVP; one decomposition, or one orthogonalisation.
 
     Example:
@@ -48,6 +51,9 @@ def stable_rank(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     Args:
         x: inputs as (tokens, features), or any matrices. Zero has stable rank 0, NaN gives NaN.
 
+    Raises:
+        TypeError: for integer matrices.
+
     Cost: no HVP; the eigenvalues of the shorter side's Gram matrix.
 
     Example:
@@ -73,6 +79,9 @@ def spectral_flatness(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     Args:
         x: momenta or gradients. Zero has flatness 0, NaN gives NaN.
 
+    Raises:
+        TypeError: for integer matrices.
+
     Cost: no HVP; one decomposition.
     """
     s = _singular_values(_scaled(x, "spectral_flatness"))
@@ -92,6 +101,9 @@ def largest_stable_step(
     Args:
         grad: gradients, in loss per weight.
         curvature: :math:`\lambda_{max}`, e.g. from `top_curvature`, in loss per squared weight.
+
+    Raises:
+        TypeError: for integer matrices.
 
     Cost: no HVP; one decomposition.
 
@@ -115,6 +127,9 @@ def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float
         x: momenta. Zero has gap 0, NaN gives NaN.
         orthogonalizer: a map of `optax_muon.linalg`.
 
+    Raises:
+        TypeError: for integer matrices.
+
     Cost: no HVP; two decompositions and one orthogonalisation.
     """
     # The map sees the matrix itself: a smooth one depends on its scale.
@@ -130,6 +145,9 @@ def update_rms(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 
     Args:
         x: updates, in units of the weight.
+
+    Raises:
+        TypeError: for integer matrices.
 
     Cost: no HVP.
     """

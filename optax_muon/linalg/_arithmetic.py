@@ -22,6 +22,10 @@ class Arithmetic:
         storage: dtype in which matrices stand between products: bfloat16, float16, float32 or float64; None keeps the
             input's, widened to float32.
         precision: passed to every product.
+
+    Raises:
+        ValueError: for another storage, or a precision that is no `jax.lax.Precision`.
+        TypeError: from ``working_dtype``, for complex input with a named storage.
     """
 
     storage: Any = None
@@ -94,7 +98,7 @@ BFLOAT16 = Arithmetic(storage=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT)
 
 def accumulator_dtype(dtype: Any) -> Any:
     """Widen float8, float16 and bfloat16 to float32; leave float32, float64 and complex as they are."""
-    # JAX refuses to promote float8 by itself.
+    # JAX does not promote float8 by itself.
     return jnp.dtype(jnp.float32) if jnp.dtype(dtype).itemsize == 1 else jnp.promote_types(dtype, jnp.float32)
 
 

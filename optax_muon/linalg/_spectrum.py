@@ -1,4 +1,4 @@
-"""Singular values as what an operation remembers."""
+"""Singular values, kept as the state of an operation."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from optax_muon.linalg._scale import divide_by_largest_entry
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum(MatrixOp):
-    """Leave every matrix as it is, and remember its singular values, largest first, in float32 or wider.
+    """Leave every matrix as it is, and keep its singular values, largest first, in float32 or wider.
 
     Use it to measure a tree through the lift.
 

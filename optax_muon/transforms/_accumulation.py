@@ -53,7 +53,6 @@ def multi_steps(
         averaged = {name: updates[name] for name in names}
         before = params["params"] if params else None
         out, state = tx.update(updates["params"], state, before, **averaged, **extra_args)
-        # MultiSteps wants an update shaped like what it averaged; nobody reads these zeros.
         return {"params": out} | jax.tree.map(jnp.zeros_like, averaged), state
 
     # The extra arguments ride beside the gradients in one tree, so that optax's own accumulator averages them all.
@@ -62,11 +61,9 @@ def multi_steps(
     )
 
     def pack(tree, given):
-        """Put extra trees beside the gradients, under their names."""
         return {"params": tree} | given
 
     def init_fn(params):
-        """Make the accumulators of gradients and extra trees."""
         # The accumulators take their shapes from the "parameters" of the packed tree.
         blank = {name: params for name in trees} | {name: jnp.zeros([], accumulator_dtype) for name in scalars}
         return packed.init(pack(params, blank))

@@ -100,6 +100,9 @@ def step_by_messages(compressor: optax.GradientTransformation) -> optax.Gradient
     Args:
         compressor: a contraction, e.g. `scale_by_mean_sign`.
 
+    Raises:
+        ValueError: by ``update``, without parameters.
+
     State: 1 float per parameter, and the compressor's.
     """
     compressor = optax.with_extra_args_support(compressor)

@@ -36,6 +36,9 @@ def first_gradient_ema(decay: Any, *, accumulator_dtype: Any = None) -> optax.Gr
         decay: the decay rate beta, in [0, 1), or a schedule of it by the step from zero.
         accumulator_dtype: of the average; None: the parameter's own.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 1 float per parameter.
     """
     require_fraction("first_gradient_ema: decay", decay)

@@ -32,6 +32,9 @@ def divide_by_gradient_rms(
         eps: added to the root, in units of the gradient.
         accumulator_dtype: of the squares; None: the parameter's own.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 1 float per parameter.
     """
     squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)

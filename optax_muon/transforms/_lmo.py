@@ -101,7 +101,7 @@ def with_vector_axes(params: PyTree, leaves: Leaves | None = None) -> PyTree[Lea
     """Return the leaves of ``params``; those without axes get all of theirs as output, one matrix (1, size) each."""
 
     def completed(path, x, found):
-        """Give a leaf without axes all of its own."""
+        """Return the leaf, with all axes as output where it had none."""
         leaf: Leaf = found.leaf
         return leaf if leaf.output else dataclasses.replace(leaf, output=tuple(range(x.ndim)))
 

@@ -40,6 +40,9 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         debias: divide M by :math:`1 - \beta^{t+1}` and G by :math:`1 - \beta^t`, the form of `optax.contrib.muon`.
         accumulator_dtype: of the average; None: the parameter's own.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 1 float per parameter.
     """
     require_fraction("nesterov_ema: decay", decay)
@@ -78,6 +81,9 @@ def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.G
         nesterov: look one step ahead.
         accumulator_dtype: of the average; None: the parameter's own.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 1 float per parameter.
     """
     require_fraction("ema: decay", decay)
@@ -110,6 +116,9 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
         now: beta_1, in [0, 1).
         later: beta_2, in [0, 1).
         accumulator_dtype: of the average; None: the parameter's own.
+
+    Raises:
+        ValueError: for a rate outside [0, 1).
 
     State: 1 float per parameter.
     """

@@ -82,6 +82,11 @@ def apply_by_role(
 def keys_by_path(params: PyTree, keys: Iterable[str], leaves: Leaves | None = None) -> dict[str, str]:
     """Return every parameter's key among ``keys``, by path: the first path glob that matches, else its role.
 
+    Args:
+        params: arrays or `jax.ShapeDtypeStruct` objects.
+        keys: roles and path globs.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
     Raises:
         ValueError: naming a parameter without one.
     """

@@ -44,8 +44,12 @@ def scale_by_matrix_trust_ratio(
         maximum: r_max.
         calibration: None: c = 1. Else c is set at a matrix's first update so that its first ratio is 1; where a norm
             is under epsilon, by this object's factor of the shape.
-        epsilon: keeps the ratio finite.
+        epsilon: in units of the update; keeps the ratio finite.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+
+    Raises:
+        ValueError: for bounds out of order or below zero; by ``init``, naming a leaf that is not a hidden matrix; by
+            ``update``, without parameters.
 
     State: 1 float per matrix with calibration (per output where several matrices stand side by side), else none.
     """

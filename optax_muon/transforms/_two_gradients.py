@@ -55,6 +55,10 @@ def remember_previous_params(tx: optax.GradientTransformation) -> optax.Gradient
 def previous_params(state: optax.OptState, params: PyTree) -> PyTree:
     """Find the parameters of one step ago in a state, arranged like ``params``.
 
+    Args:
+        state: of an optimizer inside `remember_previous_params`.
+        params: the present parameters.
+
     Raises:
         ValueError: if no state holds them.
     """

@@ -111,6 +111,9 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
         gamma: strength of the variance reduction; 0 none, 1 in full.
         accumulator_dtype: of the average; None: the parameter's own.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     State: 1 float per parameter.
     """
     require_fraction("extrapolated_ema: decay", decay)

@@ -84,7 +84,7 @@ def by_name(site: Site) -> Finding:
 
 
 def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
-    """Give a kernel its role, and cut it into the matrices it holds."""
+    """Return a kernel's finding with its role, cut into the matrices that it holds."""
     if found.leaf.role != "hidden":
         return found
     label, cell = label_of(site), lookup(cells(), site.owner) or Cell("")

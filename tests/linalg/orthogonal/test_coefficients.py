@@ -152,7 +152,7 @@ def test_room_for_rounding():
         (lambda: linalg.Coefficients("ragged", ((1.0, 2.0), (1.0,)), "nowhere"), "'ragged': give at least one row"),
         (lambda: linalg.Coefficients("empty", (), "nowhere"), "'empty': give at least one row"),
         (lambda: linalg.Coefficients("unsafe", ((1.0, 2.0),), "nowhere", safety=0.9), "safety must be >= 1, not 0.9"),
-        (lambda: linalg.JORDAN_2024.image(0.0), "lower must lie in .*, not 0.0"),
+        (lambda: linalg.JORDAN_2024.image(0.0), "lower must be in .*, not 0.0"),
     ],
 )
 def test_bad_options(make, match):
