@@ -101,7 +101,6 @@ def schedule_free(
             # Solved with the b that made y: with the new one, x would be pulled towards z at every step.
             average = jax.tree.map(lambda y, z: _average(y, z, b), params, state.fast)
         moves, inner_state = inner.update(updates, state.inner, state.fast, **extra_args)
-        # `apply_updates` casts to the parameters' dtype; z may be wider.
         fast = optax.tree.cast_like(optax.apply_updates(state.fast, moves), state.fast)
         weight = jnp.asarray(_at(learning_rate, state.count), state.weight.dtype) ** weight_power
         total = state.weight + weight

@@ -62,7 +62,7 @@ def low_rank_momentum(
     References:
         Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
-    # decay = 1 is allowed here: nothing is forgotten, a frozen momentum as the theory's tests want it.
+    # 1 is allowed here, unlike in an average: nothing is forgotten then.
     if not (isinstance(decay, int | float) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
     lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)

@@ -89,7 +89,7 @@ def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.G
     require_fraction("ema: decay", decay)
     if nesterov:
         return nesterov_ema(decay, accumulator_dtype=accumulator_dtype)
-    # debias=False: a factor common to all steps' sizes, which an orthogonaliser removes anyway.
+    # debias=False, as in the published Muon: a scale-free map behind it does not see the common factor.
     return optax.ema(decay, debias=False, accumulator_dtype=accumulator_dtype)
 
 

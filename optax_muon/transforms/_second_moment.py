@@ -73,7 +73,7 @@ def normalize_neurons(
     def normalized(x: Array, leaf: Leaf, v: Array) -> tuple[Array, Array]:
         """Normalise the matrices of one parameter, and return their new averages."""
         wide = x.astype(accumulator_dtype(x.dtype))
-        # The matrix is orthogonal here, its entries at most 1: no scaling before the squares is needed.
+        # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
         mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
         v = decay * v + (1 - decay) * mean
         y = wide / (jnp.sqrt(v) + epsilon)

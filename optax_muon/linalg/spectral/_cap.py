@@ -140,7 +140,7 @@ class SoftCap(SpectralMap):
         """The two cubics as an iteration on ``x / largest``, where the bend is ``u = a largest^2``."""
         u = self._bend
         rows = [[1, -u], [1, u]]
-        # NumPy as long as it can: a cap with plain numbers is made before any JAX backend starts.
+        # NumPy where the numbers are plain: they stay float64 until the iteration casts them to its own dtype.
         rows = np.array(rows) if isinstance(u, float) else jnp.array(rows)
         return NewtonSchulz(rows, _Fixed(self.largest), self.arithmetic)
 

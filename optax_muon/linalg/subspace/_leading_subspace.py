@@ -86,7 +86,7 @@ class LeadingSubspace(GradientOp):
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
         adam = FLOAT32.matmul(basis, inside / (size + floor + self.epsilon).astype(wide))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
-        # RMS 1, so that ``gamma`` alone, not the sizes of two unlike directions, weighs them.
+        # RMS 1 whatever the mixture, so that one learning rate serves every rank and gamma.
         y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)
         return y.astype(x.dtype), {"basis": basis, "gram": small, "second": second}, Info()
 
