@@ -15,7 +15,10 @@ class ShapeScale(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Jordan(ShapeScale):
-    """``sqrt(max(1, output / reduction))``, Keller Jordan's (github.com/KellerJordan/Muon)."""
+    """``sqrt(max(1, output / reduction))``, Keller Jordan's (github.com/KellerJordan/Muon).
+
+    Use it with Muon as published; it never shrinks a step.
+    """
 
     def factor(self, reduction: int, output: int) -> float:
         """Return the factor."""
@@ -25,7 +28,13 @@ class Jordan(ShapeScale):
 
 @dataclasses.dataclass(frozen=True)
 class Spectral(ShapeScale):
-    """``sqrt(output / reduction)``: unit RMS-to-RMS operator norm, so learning rates carry over between widths."""
+    """``sqrt(output / reduction)``: unit RMS-to-RMS operator norm, so learning rates carry over between widths.
+
+    Use it where rates found on a narrow model are to hold on a wide one.
+
+    References:
+        Yang, Simon, Bernstein, A Spectral Condition for Feature Learning, arXiv 2310.17813.
+    """
 
     def factor(self, reduction: int, output: int) -> float:
         """Return the factor."""
@@ -35,6 +44,8 @@ class Spectral(ShapeScale):
 @dataclasses.dataclass(frozen=True)
 class RMSMatch(ShapeScale):
     """``rms * sqrt(max(reduction, output))``: entries of RMS about ``rms``, as AdamW's, so its rates carry over.
+
+    Use it to take over a learning rate and weight decay that were tuned for AdamW.
 
     Args:
         rms: of the update's entries, per unit of learning rate; 0.2 matches AdamW (Moonlight, arXiv 2502.16982).

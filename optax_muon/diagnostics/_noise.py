@@ -9,6 +9,8 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 def density(v: Float[Array, "..."]) -> Float[Array, ""]:
     r"""Measure how evenly a vector is spread: 1 if all entries are of one size, 1/d if one is alone; no unit.
 
+    Use it to see whether signs, which treat all coordinates alike, fit a gradient or its noise.
+
     .. math:: \phi(v) = \frac{\|v\|_1^2}{d \, \|v\|_2^2}
 
     Gaussian entries have 2/pi. SignSGD gains on SGD by up to d where noise is sparse (arXiv 2605.06615).
@@ -41,6 +43,9 @@ def noise_density(grads: Float[Array, "samples ..."]) -> Float[Array, ""]:
 
     Raises:
         ValueError: for fewer than two samples.
+
+    References:
+        arXiv 2605.06615.
     """
     if grads.ndim < 1 or grads.shape[0] < 2:
         raise ValueError(f"noise_density: grads must hold two samples at least, not shape {grads.shape}")

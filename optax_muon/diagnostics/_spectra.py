@@ -12,6 +12,8 @@ from optax_muon.linalg._scale import divide_by_largest_entry
 def nuclear_rank(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap | None = None) -> Float[Array, "*batch"]:
     r"""Measure how many directions of equal strength a gradient has, from 1 to its rank; no unit.
 
+    Use it on gradients, to see whether Muon has directions to even out.
+
     .. math:: \|X\|_*^2 / \|X\|_F^2
 
     It is the right-hand side of the condition of arXiv 2505.23737, eq. (4) of its first version, and Davis and
@@ -72,6 +74,8 @@ def stable_rank(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 def spectral_flatness(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     r"""Compare the mean singular value with the largest: 1 for an orthogonal matrix, 1 / min(m, n) for rank one.
 
+    Use it on momenta.
+
     .. math:: \frac{1}{k} \sum_i \sigma_i / \sigma_1, \qquad k = \min(m, n)
 
     Of the momentum it tells how much Muon changes the direction: nothing at 1 (arXiv 2605.13079).
@@ -118,6 +122,8 @@ def largest_stable_step(
 def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float[Array, "*batch"]:
     r"""Measure what an inexact orthogonaliser loses: 0 for the exact one, 1 for a useless direction.
 
+    Use it to choose a table and its number of steps on a run's own momenta.
+
     .. math:: 1 - \frac{\langle X, Y \rangle}{\|X\|_* \|Y\|_{op}}, \qquad Y = \operatorname{orth}(X)
 
     This is the relative error of the linear minimisation oracle over the spectral ball through ``Y``; the decrease of a
@@ -142,6 +148,8 @@ def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float
 
 def update_rms(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     """Measure the root mean square of every matrix's entries; Adam's updates have about 0.2 before the rate.
+
+    Use it to compare the size of two optimizers' steps before the learning rate.
 
     Args:
         x: updates, in units of the weight.

@@ -15,6 +15,7 @@ _HIGH, _HIGHEST = jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST
 class Arithmetic:
     """Storage and precision of every matrix product, so that no platform's default decides.
 
+    Use it to choose speed against accuracy of an iteration; `FLOAT32`, `FLOAT16` and `BFLOAT16` are the usual choices.
     A float32 product is one bfloat16 pass on a TPU and TF32 on a GPU unless a precision is named. Sums are always
     accumulated in float32 or wider.
 

@@ -24,6 +24,9 @@ class Center(MatrixOp):
     Raises:
         ValueError: for an unknown axis.
         TypeError: from ``apply``, for integer matrices.
+
+    References:
+        Lau and Su, arXiv 2605.18106 (centred rules).
     """
 
     axis: Literal["reduction", "output"]

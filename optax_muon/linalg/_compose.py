@@ -14,6 +14,7 @@ from optax_muon.linalg._map import Info, MatrixOp, SpectralMap
 class Composed(MatrixOp):
     """Apply maps and operations one after another, the first one first.
 
+    Use it instead of two transforms in a chain: it is lifted once, so matrices are exchanged between devices once.
     Between them the matrix stays in float32 or wider, so low-precision input is rounded once, at the end. Nothing is
     returned of a member's dual value, which belongs to its own input.
 

@@ -14,6 +14,8 @@ from optax_muon.linalg._map import SpectralMap
 class NearestMultiple(SpectralMap):
     r"""The multiple of a map's direction that is nearest to the matrix, a contractive compressor.
 
+    Use it as the compressor of `transforms.error_feedback` or `transforms.follow`, which need a contraction.
+
     .. math::
         C(X) = \frac{\langle X, D \rangle}{\langle D, D \rangle} D, \qquad
         \|X - C(X)\|_F^2 = \|X\|_F^2 - \frac{\langle X, D \rangle^2}{\langle D, D \rangle}
@@ -27,6 +29,9 @@ class NearestMultiple(SpectralMap):
     Raises:
         ValueError: from ``apply``, for an array that is no stack of matrices.
         TypeError: from ``apply``, for integer matrices.
+
+    References:
+        Parshakova et al., EF-Muon, arXiv 2605.08980.
     """
 
     direction: SpectralMap
@@ -59,8 +64,13 @@ class NearestMultiple(SpectralMap):
 class OfSameNorm(SpectralMap):
     r"""A map's direction, multiplied by the Frobenius norm of the matrix: ``||X||_F D(X)``.
 
+    Use it where a step should shrink with the gradient and only its spectrum is to be even.
+
     Args:
         direction: the map that gives D.
+
+    References:
+        Yuan, OptMuon, arXiv 2606.08783.
     """
 
     direction: SpectralMap

@@ -67,6 +67,9 @@ class Conv(Rescaled):
 
     Raises:
         ValueError: for taps that are no whole number of at least 1, or do not divide the reduction of a shape.
+
+    References:
+        Large et al., Scalable Optimization in the Modular Norm, arXiv 2405.14813.
     """
 
     taps: int
@@ -99,6 +102,9 @@ class SpectralConv(Rescaled):
 
     Raises:
         ValueError: for taps that are no whole number of at least 1, or do not divide the reduction of a shape.
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529, github.com/LIONS-EPFL/scion.
     """
 
     taps: int

@@ -39,6 +39,9 @@ class Max(Norm):
     """The largest entry; the dual is the sum of sizes and the oracle takes signs (SignSGD, Scion's Sign).
 
     Complex entries give their phase.
+
+    References:
+        Bernstein et al., signSGD, arXiv 1802.04434; Pethick et al., Scion, arXiv 2502.07529.
     """
 
     commutes_with_transpose = True
@@ -105,6 +108,9 @@ class AxisNorm(Norm):
 
     Raises:
         ValueError: for an unknown axis.
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529.
     """
 
     commutes_with_padding = True

@@ -49,6 +49,9 @@ class Norm(abc.ABC):
     Attributes:
         commutes_with_transpose: ``lmo(x.T) == lmo(x).T``; lets transposed shapes share a bucket.
         commutes_with_padding: zero rows and columns stay zero and change nothing else.
+
+    References:
+        Bernstein and Newhouse, Old Optimizer, New Norm, arXiv 2409.20325.
     """
 
     commutes_with_transpose: ClassVar[bool] = False

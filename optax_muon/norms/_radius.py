@@ -27,6 +27,9 @@ class Fixed(Radius):
 
     Raises:
         ValueError: for a radius that is not positive.
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529.
     """
 
     radius: Any = 1.0
@@ -46,6 +49,9 @@ class DualPower(Radius):
 
     Args:
         power: of the dual norm, any real number; a number or a tracer.
+
+    References:
+        Lau, Long, Su, PolarGrad, arXiv 2505.21799; other powers: Lau and Su, arXiv 2605.18106.
     """
 
     power: Any = 1.0
@@ -71,6 +77,9 @@ class Smoothness(Radius):
 
     Raises:
         ValueError: for a negative or infinite constant, or two zeros.
+
+    References:
+        Riabinin et al., Gluon, arXiv 2505.13416.
     """
 
     constant: float = 0.0

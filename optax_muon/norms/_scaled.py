@@ -100,7 +100,11 @@ class Scaled(Rescaled):
 
 @dataclasses.dataclass(frozen=True)
 class RMS(Rescaled):
-    """Root mean square of the entries; the oracle normalises to RMS 1 (Scion's BiasRMS)."""
+    """Root mean square of the entries; the oracle normalises to RMS 1 (Scion's BiasRMS).
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529.
+    """
 
     commutes_with_transpose = True
 
@@ -122,6 +126,9 @@ class Linear(Rescaled):
 
     Args:
         orthogonalizer: the oracle of `Spectral`.
+
+    References:
+        Large et al., Scalable Optimization in the Modular Norm, arXiv 2405.14813.
     """
 
     orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER
@@ -142,6 +149,9 @@ class Embed(Rescaled):
 
     The oracle brings every token's vector to RMS 1 (Scion's ColNorm). A token that has not occurred has a zero
     gradient and does not move.
+
+    References:
+        Large et al., arXiv 2405.14813; Pethick et al., Scion, arXiv 2502.07529.
     """
 
     @property

@@ -9,6 +9,8 @@ from optax_muon.norms._radius import Smoothness
 def fit_smoothness(estimates: ArrayLike, duals: ArrayLike) -> Smoothness:
     """Fit ``estimate = L0 + L1 * dual`` by least squares with both constants at least zero.
 
+    Use it on the samples of one layer along a run; `diagnostics.fit_layers` does it for all.
+
     Args:
         estimates: local smoothness constants, dual norm per norm, any shape.
         duals: dual norms of the gradients that belong to them, of the same shape.
@@ -18,6 +20,9 @@ def fit_smoothness(estimates: ArrayLike, duals: ArrayLike) -> Smoothness:
 
     Raises:
         ValueError: without a positive finite estimate.
+
+    References:
+        Riabinin et al., Gluon, arXiv 2505.13416.
     """
     y, d = np.asarray(estimates, np.float64).ravel(), np.asarray(duals, np.float64).ravel()
     # A step that did not move a layer has 0 / 0 as its estimate.

@@ -23,6 +23,9 @@ class Spectral(Norm):
     Args:
         orthogonalizer: the oracle, a map of `optax_muon.linalg`. An approximate one leaves the ball by as much as its
             largest image exceeds 1.
+
+    References:
+        Bernstein and Newhouse, Old Optimizer, New Norm, arXiv 2409.20325.
     """
 
     orthogonalizer: SpectralMap = DEFAULT_ORTHOGONALIZER

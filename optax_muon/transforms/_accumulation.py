@@ -18,8 +18,9 @@ def multi_steps(
 ) -> optax.GradientTransformationExtraArgs:
     """Average gradients and named extra arguments over micro-batches, then take one step.
 
-    `optax.MultiSteps` averages the updates alone and hands on the extra arguments of the last micro-batch; that is
-    wrong for an optimizer that takes a second gradient or the loss. Other extra arguments are handed on as there.
+    Use it instead of `optax.MultiSteps` where the optimizer takes more than gradients. `optax.MultiSteps` averages the
+    updates alone and hands on the extra arguments of the last micro-batch; that is wrong for an optimizer that takes a
+    second gradient or the loss. Other extra arguments are handed on as there.
 
     Args:
         tx: the optimizer of the whole tree.

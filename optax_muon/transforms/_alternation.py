@@ -26,8 +26,9 @@ def every(
 ) -> optax.GradientTransformationExtraArgs:
     """Apply ``tx`` at the first step and every ``period``-th after it, and ``otherwise`` at the rest.
 
-    Only the one whose turn it is computes, and only its state moves: a schedule inside counts its own turns.
-    `optax.conditionally_transform` leaves the update as it is at the other steps.
+    Use it to pay for an expensive step now and then, as LionMuon does. Only the one whose turn it is computes, and only
+    its state moves: a schedule inside counts its own turns. `optax.conditionally_transform` leaves the update as it is
+    at the other steps.
 
     Args:
         period: in steps; 1 is ``tx`` alone.
@@ -38,6 +39,9 @@ def every(
         ValueError: for a period that is no whole number of at least 1.
 
     State: that of both.
+
+    References:
+        Bolatov et al., LionMuon, arXiv 2605.19811.
     """
     if not isinstance(period, int) or period < 1:
         raise ValueError(f"every: period must be a whole number >= 1, not {period}")

@@ -74,6 +74,9 @@ def schedule_free(
     Raises:
         ValueError: for an interpolation outside [0, 1), or of 0 without ``store_average``; by ``update``, without
             parameters.
+
+    References:
+        Defazio et al., The Road Less Scheduled, arXiv 2405.15682; a moving b: Kim et al., AMUSE, arXiv 2605.22432.
     """
     if isinstance(interpolation, int | float):
         if not 0 <= interpolation < 1:
@@ -206,7 +209,8 @@ class ParamsEmaState(NamedTuple):
 def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     """Average the parameters beside the training, for evaluation by `optax_muon.eval_params`.
 
-    Every update adds the parameters that it is given, those before the step. Put it anywhere in a chain.
+    Use it where evaluation jumps about late in training, and no schedule lets the rate fall. Every update adds the
+    parameters that it is given, those before the step. Put it anywhere in a chain.
 
     Args:
         rate: the decay rate, in [0, 1); 0.999 averages about a thousand steps.
@@ -216,6 +220,9 @@ def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.Gradi
 
     Raises:
         ValueError: for a rate outside [0, 1); by ``update``, without parameters.
+
+    References:
+        Frans et al., SPlus, arXiv 2506.07254.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"average_params: rate must be in [0, 1), not {rate}")

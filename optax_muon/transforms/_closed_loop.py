@@ -33,6 +33,8 @@ def closed_loop_momentum(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average gradients with a momentum, and emit the average times a step size, that both set themselves.
 
+    Use it before an orthogonaliser of the same norm, as in `optmuon`, where no rate is to be tuned but one factor.
+
     .. math::
         \rho_t = \left( \frac{1 + \max_{i \le t} g_i^2}{1 + \sum_{i \le t} g_i^2} \right)^q, \qquad
         g_t = \|G_t\|_F, \qquad \alpha_t = \rho_{t-1}, \quad \rho_0 = 1

@@ -16,6 +16,8 @@ from optax_muon.matrices._resolve import Leaves, accepted
 def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
     r"""Keep the signs of every matrix and the mean of its sizes: one bit per entry and one number.
 
+    Use it inside `follow`, `step_by_messages` or `error_feedback`, which need a contraction.
+
     .. math::
         C(X) = \operatorname{mean}|X| \operatorname{sign}(X)
 
@@ -72,6 +74,9 @@ def follow(
         accumulator_dtype: of the estimate; None: the parameter's own.
 
     State: 1 float per parameter, and the compressor's.
+
+    References:
+        Richtarik et al., EF21, arXiv 2106.05203; github.com/intsystems/SignMuon (2026).
     """
     compressor = optax.with_extra_args_support(compressor)
 
@@ -104,6 +109,9 @@ def step_by_messages(compressor: optax.GradientTransformation) -> optax.Gradient
         ValueError: by ``update``, without parameters.
 
     State: 1 float per parameter, and the compressor's.
+
+    References:
+        github.com/intsystems/SignMuon (2026).
     """
     compressor = optax.with_extra_args_support(compressor)
 

@@ -35,6 +35,8 @@ def in_diagonal_metric(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide by an entrywise scale before a rule and once more after it.
 
+    Use it to combine Adam's scale of every entry with a rule for whole matrices, as in `muadam`.
+
     .. math::
         U = \text{inner}(X / s) / s, \qquad V_t = \beta V_{t-1} + (1 - \beta) G_t^2, \qquad
         s = (\sqrt{\hat V} + \varepsilon)^{1/2} \text{ or } (\hat V + \varepsilon)^{1/2} \ (\text{sania})

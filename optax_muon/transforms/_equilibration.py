@@ -42,6 +42,9 @@ def equilibrate(
 
     State: none.
 
+    References:
+        MuonEq, arXiv 2603.28254; Deng et al., RMNP, arXiv 2603.20527.
+
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
         >>> tx = om.transforms.equilibrate("output")

@@ -24,6 +24,8 @@ def error_feedback(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Compress the update plus the error of earlier compressions, and keep the new error.
 
+    Use it around a compressor whose losses would add up, such as a sign or a polar factor with its size.
+
     .. math::
         P_t = U_t + E_t, \qquad \Delta_t = C(P_t), \qquad E_{t+1} = P_t - \Delta_t, \qquad E_0 = 0
 
@@ -37,6 +39,9 @@ def error_feedback(
         accumulator_dtype: of the error; None: the parameter's own.
 
     State: 1 float per parameter, and the compressor's.
+
+    References:
+        Parshakova et al., EF-Muon, arXiv 2605.08980.
     """
     compressor = optax.with_extra_args_support(compressor)
 

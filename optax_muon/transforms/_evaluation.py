@@ -13,7 +13,8 @@ from optax_muon.matrices._paths import by_path, map_by_path
 def eval_params(state: optax.OptState, params: PyTree) -> PyTree:
     """Return the parameters at which a model is to be evaluated and shipped.
 
-    They differ from the trained ones for schedule-free averages, gradient transport, SPlus's average of parameters and
+    Call it before every evaluation and before a model is saved for use; it costs nothing where it changes nothing. They
+    differ from the trained ones for schedule-free averages, gradient transport, SPlus's average of parameters and
     optax's own `optax.contrib.schedule_free`; for every other optimizer ``params`` comes back as it is. States inside
     `optax.chain`, partitions, masks, `optax.MultiSteps` and `optax.inject_hyperparams` are found; of two nested
     averages the outer one counts.

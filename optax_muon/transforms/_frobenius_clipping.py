@@ -14,8 +14,9 @@ from optax_muon.matrices._resolve import Leaves, findings
 def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
     r"""Shrink every matrix whose Frobenius norm exceeds ``maximum`` to that norm.
 
-    Stacked layers, experts, heads and splits are clipped one by one, unlike with `optax.clip_by_block_rms`; nothing
-    is moved between devices.
+    Use it on corrected gradients, as MARS does, or on gradients whose matrices differ much in size. Stacked layers,
+    experts, heads and splits are clipped one by one, unlike with `optax.clip_by_block_rms`; nothing is moved between
+    devices.
 
     .. math::
         C = G / \max(1, \|G\|_F / c)
@@ -28,6 +29,9 @@ def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> opt
         ValueError: for a maximum that is not positive.
 
     State: none.
+
+    References:
+        MARS-M, arXiv 2510.21800.
     """
     if isinstance(maximum, int | float) and not maximum > 0:
         raise ValueError(f"clip_by_frobenius_norm: maximum must be positive, not {maximum}")

@@ -28,6 +28,8 @@ def scale_by_lmo(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replace every matrix by the point of a norm's ball that goes furthest along it.
 
+    Use it in a chain of your own, with any norm and any radius.
+
     .. math::
         U = \rho(d) \operatorname{lmo}(X), \qquad d = \langle X, \operatorname{lmo}(X) \rangle
 
@@ -46,6 +48,9 @@ def scale_by_lmo(
 
     Raises:
         ValueError: for a radius that is not positive, or naming a leaf of another role.
+
+    References:
+        Pethick et al., Scion, arXiv 2502.07529; Riabinin et al., Gluon, arXiv 2505.13416.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om

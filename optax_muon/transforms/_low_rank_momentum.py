@@ -40,6 +40,8 @@ def low_rank_momentum(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Emit a near-orthogonal matrix of low rank, and keep in the momentum what it left out: Dion's error feedback.
 
+    Use it in place of momentum and orthogonaliser where the update is to be of low rank.
+
     .. math::
         B_t = M_{t-1} + G_t, \qquad (Y_t, L_t) = \text{one power step on } B_t, \qquad M_t = B_t - (1 - \mu) L_t
 

@@ -30,6 +30,8 @@ class NesterovEmaState(NamedTuple):
 def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Average gradients and look one step ahead by interpolation, as the published Muon does.
 
+    Use it in front of an orthogonaliser.
+
     .. math::
         M_t = \beta M_{t-1} + (1 - \beta) G_t, \qquad U_t = \beta M_t + (1 - \beta) G_t
 
@@ -44,6 +46,9 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
         ValueError: for a decay outside [0, 1).
 
     State: 1 float per parameter.
+
+    References:
+        Jordan et al., Muon (2024), github.com/KellerJordan/Muon.
     """
     require_fraction("nesterov_ema: decay", decay)
 
@@ -106,6 +111,8 @@ class TwoRateEmaState(NamedTuple):
 def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Mix the gradient in at one rate for this step and at another for the state, as Lion does.
 
+    Use it where this step should follow the gradient more closely than the average does.
+
     .. math::
         U_t = \beta_1 M_{t-1} + (1 - \beta_1) G_t, \qquad M_t = \beta_2 M_{t-1} + (1 - \beta_2) G_t
 
@@ -121,6 +128,9 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
         ValueError: for a rate outside [0, 1).
 
     State: 1 float per parameter.
+
+    References:
+        Chen et al., Lion, arXiv 2302.06675; Bolatov et al., LionMuon, arXiv 2605.19811.
     """
     require_fraction("two_rate_ema: now", now)
     require_fraction("two_rate_ema: later", later)

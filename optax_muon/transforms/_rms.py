@@ -12,7 +12,8 @@ from optax_muon.matrices._resolve import Leaves, findings
 def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
     """Scale every matrix so that its entries have root mean square ``rms``, as AdamW's have about 0.2; zero stays.
 
-    Unlike `shapes.RMSMatch` it looks at the update itself, so an inexact or rank-deficient direction is matched too.
+    Use it last before the learning rate, so that AdamW's rates carry over. Unlike `shapes.RMSMatch` it looks at the
+    update itself, so an inexact or rank-deficient direction is matched too.
 
     Args:
         rms: of every matrix's entries, in units of the update, before the learning rate.

@@ -29,8 +29,9 @@ def apply_by_role(
 ) -> optax.GradientTransformationExtraArgs:
     """Apply to every leaf the operation of its role: hidden, embedding, head, router or vector.
 
-    A key that is no role is a path glob; globs are tried before roles, in order, so one layer may differ from others
-    of its role. Frozen leaves get no update. A vector without axes is one matrix (1, size).
+    Use it where one optimizer treats the whole model, each role in its own norm, as Scion does. A key that is no role
+    is a path glob; globs are tried before roles, in order, so one layer may differ from others of its role. Frozen
+    leaves get no update. A vector without axes is one matrix (1, size).
 
     Args:
         ops: role or path glob -> a map or operation on matrices, such as a `norms.Oracle`.
@@ -104,6 +105,8 @@ def keys_by_path(params: PyTree, keys: Iterable[str], leaves: Leaves | None = No
 
 def scale_by_role(factors: Mapping[str, Any], *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
     """Multiply every leaf by the factor of its role or path glob, 1 where none is given.
+
+    Use it for radii or rates that differ between roles.
 
     Args:
         factors: role or path glob -> number; globs win over roles.

@@ -60,6 +60,8 @@ def rotated(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run an elementwise optimizer in the coordinates of two orthogonal bases.
 
+    Use it to run Adam, Lion or a sign where the gradient's covariance is nearly diagonal.
+
     .. math::
         U = Q_L \, \text{inner}(Q_L^T G Q_R) \, Q_R^T
 

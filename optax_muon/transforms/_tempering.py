@@ -40,8 +40,9 @@ def tempered(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Apply a hard map to the momentum for some steps, then a soft one whose temperature falls to the end.
 
-    At the switch the measured numbers z are described by two medians. At the k-th of K soft steps a share k / K of a
-    folded Cauchy variable of that centre and width has left saturation:
+    Use it, through `soft_signum` and `soft_muon`, for the last part of a run in place of a falling rate. At the switch
+    the measured numbers z are described by two medians. At the k-th of K soft steps a share k / K of a folded Cauchy
+    variable of that centre and width has left saturation:
 
     .. math::
         \mu = \operatorname{med}(z), \quad \sigma = \operatorname{med}|z - \mu|, \qquad

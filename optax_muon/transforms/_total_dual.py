@@ -17,7 +17,8 @@ def scale_by_total_dual(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step every matrix along its oracle by the sum of the dual norms of all of them.
 
-    The norm of the whole tree is the largest among its matrices; its dual is the sum, which couples the leaves.
+    Use it where all layers should slow down together as the gradient vanishes. The norm of the whole tree is the
+    largest among its matrices; its dual is the sum, which couples the leaves.
 
     .. math::
         U_i = \Big( \sum_k \langle X_k, \operatorname{lmo}(X_k) \rangle \Big) \operatorname{lmo}(X_i)
@@ -33,6 +34,9 @@ def scale_by_total_dual(
 
     Raises:
         ValueError: naming a leaf that is not a hidden matrix.
+
+    References:
+        Crawshaw et al., arXiv 2510.09827.
     """
     lift = Lift(Oracle(norm), leaves, placement)
 

@@ -52,6 +52,9 @@ def scale_by_matrix_trust_ratio(
             ``update``, without parameters.
 
     State: 1 float per matrix with calibration (per output where several matrices stand side by side), else none.
+
+    References:
+        Lou and You, OrScale, arXiv 2605.07815, github.com/NUS-HPC-AI-Lab/OrScale.
     """
     if not 0 <= minimum <= maximum:
         raise ValueError(f"scale_by_matrix_trust_ratio: need 0 <= minimum <= maximum, not {minimum} and {maximum}")

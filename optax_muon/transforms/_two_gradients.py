@@ -77,7 +77,8 @@ def step_with_two_gradients(
 ) -> Callable[..., tuple[PyTree, optax.OptState, Array]]:
     """Make the training step of an optimizer that wants ``grads_at_previous_params``.
 
-    It costs a second forward and backward pass on the same batch. Jit it as any step.
+    Use it with `muon_mvr`, `limuon` and `optmuon` in their forms that correct by the same batch. It costs a second
+    forward and backward pass on the same batch. Jit it as any step.
 
     Args:
         loss: ``loss(params, *batch)``, a scalar.

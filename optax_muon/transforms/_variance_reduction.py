@@ -25,6 +25,8 @@ class LastGradientState(NamedTuple):
 def correct_by_last_gradient(weight: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Extrapolate along the change of the gradient since the last step, each from its own batch (MVR1, MARS).
 
+    Use it before an average; it costs no second gradient.
+
     .. math::
         C_t = G_t + w (G_t - G_{t-1}), \qquad G_0 = 0
 
@@ -36,6 +38,9 @@ def correct_by_last_gradient(weight: Any, *, accumulator_dtype: Any = None) -> o
         accumulator_dtype: of the stored gradient; None: the parameter's own.
 
     State: 1 float per parameter.
+
+    References:
+        Chang, Liu, Yuan, arXiv 2509.15816 (MVR1); MARS-M, arXiv 2510.21800.
     """
 
     def init_fn(params):
@@ -59,8 +64,9 @@ class SameBatchState(NamedTuple):
 def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
     r"""Extrapolate along the change of this batch's gradient since the previous parameters (MVR2, STORM).
 
-    Its ``update`` takes the extra argument ``grads_at_previous_params``, the gradient of the same batch at the
-    parameters of one step ago; `optax_muon.step_with_two_gradients` computes it.
+    Use it before an average where a second gradient a step can be paid for. Its ``update`` takes the extra argument
+    ``grads_at_previous_params``, the gradient of the same batch at the parameters of one step ago;
+    `optax_muon.step_with_two_gradients` computes it.
 
     .. math::
         C_t = G_t + w \left(\nabla f(W_t; \xi_t) - \nabla f(W_{t-1}; \xi_t)\right), \qquad C_1 = (1 + w) G_1
@@ -72,6 +78,9 @@ def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
 
     Raises:
         ValueError: by ``update``, without ``grads_at_previous_params``.
+
+    References:
+        Cutkosky and Orabona, STORM, arXiv 1905.10018; Chang, Liu, Yuan, arXiv 2509.15816 (MVR2).
     """
 
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
@@ -100,6 +109,8 @@ class ExtrapolatedEmaState(NamedTuple):
 def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Average gradients with variance reduction from the last gradient, in one buffer (MARS without clipping).
 
+    Use it instead of the pair of correction and average where nothing is clipped between them.
+
     .. math::
         M_t = \beta M_{t-1} + (1 - \beta) G_t, \qquad U_t = (1 - \gamma) M_t + \gamma G_t
 
@@ -115,6 +126,9 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
         ValueError: for a decay outside [0, 1).
 
     State: 1 float per parameter.
+
+    References:
+        MARS-M, arXiv 2510.21800.
     """
     require_fraction("extrapolated_ema: decay", decay)
 
@@ -137,8 +151,9 @@ def low_rank_storm(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average gradients as STORM does, keeping the average between updates as a matrix of low rank.
 
-    It emits the full average of each update. ``update`` takes ``grads_at_previous_params``; with as much rank as the
-    matrices have it equals `correct_by_same_batch` and `optax.ema`.
+    Use it where STORM's average is too large to keep. It emits the full average of each update. ``update`` takes
+    ``grads_at_previous_params``; with as much rank as the matrices have it equals `correct_by_same_batch` and
+    `optax.ema`.
 
     .. math::
         M_t = G_t + \mu \left( \hat M_{t-1} - \nabla f(W_{t-1}; \xi_t) \right), \qquad M_1 = G_1
@@ -155,6 +170,9 @@ def low_rank_storm(
             ``grads_at_previous_params``.
 
     State: (m + n + 1) rank floats for an m x n matrix.
+
+    References:
+        Huang, Luo, Chen, LiMuon, arXiv 2509.14562, option 2.
     """
     require_fraction("low_rank_storm: momentum", momentum)
     if rank < 1:

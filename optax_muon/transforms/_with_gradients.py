@@ -14,7 +14,8 @@ from optax_muon.transforms._lift import Lift
 def with_gradients(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Show every member of a chain the gradients as they came in, as the extra argument ``gradients``.
 
-    A second moment or a whitening behind a momentum is measured on gradients, not on the momentum.
+    Use it around a chain with `in_diagonal_metric`, `divide_by_gradient_rms` or `apply_with_gradients` behind a
+    momentum. A second moment or a whitening behind a momentum is measured on gradients, not on the momentum.
 
     Args:
         tx: a chain with a member that takes ``gradients``.

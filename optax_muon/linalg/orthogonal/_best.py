@@ -66,10 +66,10 @@ def best(
 ) -> NewtonSchulz | PlainOrGram:
     """Make the fastest iteration of a schedule that is safe in an arithmetic.
 
-    Shapes are static, so the choice costs nothing at run time: long matrices take `GramNewtonSchulz` (a third fewer
-    FLOPs at four times as long as wide, in float32), all others `NewtonSchulz`. It is `NewtonSchulz` alone for
-    float32 storage at DEFAULT precision, where the Gram iteration is unsafe on a TPU, and for coefficients in a
-    `jax.Array`, whose slopes are not known beforehand.
+    Use it wherever an orthogonaliser is asked for, unless you compare iterations. Shapes are static, so the choice
+    costs nothing at run time: long matrices take `GramNewtonSchulz` (a third fewer FLOPs at four times as long as wide,
+    in float32), all others `NewtonSchulz`. It is `NewtonSchulz` alone for float32 storage at DEFAULT precision, where
+    the Gram iteration is unsafe on a TPU, and for coefficients in a `jax.Array`, whose slopes are not known beforehand.
 
     Args:
         coefficients: a table of `optax_muon.linalg`, or any array of shape (steps, terms), lowest degree first.

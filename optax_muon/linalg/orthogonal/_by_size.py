@@ -13,6 +13,8 @@ from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
 class BySize(MatrixOp):
     """Apply ``large`` where the shorter side exceeds ``threshold``, else ``small``; shapes decide, nothing is traced.
 
+    Use it where a sketch or a decomposition pays on a model's few large matrices alone.
+
     Args:
         threshold: of the shorter side, in entries; equal to it counts as small.
         large: an operation that pays on large matrices alone.

@@ -21,6 +21,8 @@ def top(row: Sequence[float], high: float) -> tuple[float, bool]:
 class Coefficients:
     """A schedule of odd polynomials ``p_t(s) = c0 s + c1 s^3 + c2 s^5 + ...``, applied one after another.
 
+    Use a published one of `optax_muon.linalg`, or make your own from `minimax_coefficients`.
+
     Attributes:
         name: origin and year.
         rows: one tuple ``(c0, c1, ...)`` per step, lowest degree first.

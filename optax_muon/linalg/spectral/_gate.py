@@ -30,12 +30,16 @@ class Gate(abc.ABC):
 class SpectralGap(Gate):
     """Open where all nonzero singular values are at least ``threshold`` apart.
 
-    A matrix with fewer than two of them has no gap, and opens. Those below the rounding of a decomposition are zero.
+    Use it in `Gated` where only well-separated singular directions are to be trusted. A matrix with fewer than two of
+    them has no gap, and opens. Those below the rounding of a decomposition are zero.
 
     Args:
         threshold: in units of the matrix; a number or a traced scalar.
 
     Cost: a singular value decomposition without vectors.
+
+    References:
+        Huang et al., MiMuon, arXiv 2605.19619.
     """
 
     threshold: Any
@@ -65,8 +69,13 @@ class SpectralGap(Gate):
 class LargeEnough(Gate):
     """Open where the Frobenius norm is at least ``threshold``.
 
+    Use it in `Gated` where small gradients are to pass unnormalised.
+
     Args:
         threshold: in units of the matrix.
+
+    References:
+        Huang et al., MiMuon, arXiv 2605.19619.
     """
 
     threshold: Any
@@ -84,9 +93,14 @@ class LargeEnough(Gate):
 class Gated(SpectralMap):
     """Apply a map where a gate opens, and leave the other matrices as they are.
 
+    Use it to orthogonalise some matrices and leave others as they are, decided anew at every step.
+
     Args:
         gate: decides for every matrix on its own.
         map: what is applied.
+
+    References:
+        Huang et al., MiMuon, arXiv 2605.19619.
     """
 
     gate: Gate

@@ -61,6 +61,9 @@ class PowerHammer(MatrixOp):
         ValueError: for a maximum that is not positive, or iterations below 1.
 
     State: min(m, n) floats a matrix.
+
+    References:
+        Newhouse et al., arXiv 2507.13338.
     """
 
     maximum: Any

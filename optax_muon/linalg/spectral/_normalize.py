@@ -46,6 +46,8 @@ class SpectralNormalize(ExactMap):
 class SpectralDecay(ExactMap):
     r"""Shrink the largest singular value by a share of it and leave the others: spectral weight decay.
 
+    Use it as a weight projection in place of weight decay, where only the largest direction should be held down.
+
     .. math::
         W - \lambda \sigma_1 u_1 v_1^T
 

@@ -76,6 +76,8 @@ class SoftSign(TwoWayMap):
 class Ridge(TwoWayMap):
     r"""Orthogonalise with a ridge, SoftMuon's map.
 
+    Use it where a temperature sets how far directions of noise are lifted, as in `soft_muon`.
+
     .. math::
         M (M^T M + \tau^{-2} I)^{-1/2} = U \operatorname{diag} \frac{\tau s}{\sqrt{1 + (\tau s)^2}} V^T
 

@@ -18,6 +18,8 @@ from optax_muon.linalg.subspace._low_rank import RandomizedSVD
 class ThresholdClip(MatrixOp):
     r"""Clip singular values at a threshold that may follow each matrix's past.
 
+    Use it on gradients, through `transforms.clip_by_spectral_norm`.
+
     .. math::
         U \min(S, \tau_t) V^T
 

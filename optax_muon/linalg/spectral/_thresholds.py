@@ -31,6 +31,8 @@ class Threshold(abc.ABC):
 class ConstantThreshold(Threshold):
     """The same cap for every matrix at every step.
 
+    Use it where the scale of the gradients is known, as one number for all matrices.
+
     Args:
         value: the cap > 0, in the units of the matrix; a number or a traced scalar.
 
@@ -58,6 +60,8 @@ class ConstantThreshold(Threshold):
 class MovingAverageThreshold(Threshold):
     """The bias-corrected exponential average of past spectral norms; nothing is clipped at the first step.
 
+    Use it where gradients' sizes drift slowly and differ between layers.
+
     Args:
         decay: the decay rate, in [0, 1).
 
@@ -65,6 +69,9 @@ class MovingAverageThreshold(Threshold):
         ValueError: for a decay outside [0, 1).
 
     State: 2 floats a matrix.
+
+    References:
+        Yukhimchuk et al., arXiv 2605.11838.
     """
 
     decay: float = 0.9
@@ -93,6 +100,8 @@ class MovingAverageThreshold(Threshold):
 class QuantileThreshold(Threshold):
     """A quantile of the spectral norms in a sliding window; nothing is clipped at the first step.
 
+    Use it where gradients are heavy tailed: a spike moves a quantile less than it moves an average.
+
     Args:
         quantile: in [0, 1]; of n norms the one at sorted position floor(quantile * (n - 1)).
         window: how many norms are kept, in updates.
@@ -101,6 +110,9 @@ class QuantileThreshold(Threshold):
         ValueError: for a quantile outside [0, 1], or a window below 1.
 
     State: window + 1 numbers a matrix.
+
+    References:
+        Yukhimchuk et al., arXiv 2605.11838.
     """
 
     quantile: float = 0.85

@@ -121,7 +121,10 @@ class Basis(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class IdentityBasis(Basis):
-    """No rotation; with it a rotated Adam is Adam."""
+    """No rotation; with it a rotated Adam is Adam.
+
+    Use it as the control of a rotation.
+    """
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Keep nothing."""
@@ -133,7 +136,8 @@ class IdentityBasis(Basis):
 class RandomBasis(Basis):
     """Fixed random orthogonal bases, the same for matrices of one shape.
 
-    The convergence theory of SOAP holds for any bases that do not depend on the present gradient (arXiv 2604.21616).
+    Use it as the control of SOAP, without factors or decompositions. The convergence theory of SOAP holds for any bases
+    that do not depend on the present gradient (arXiv 2604.21616).
 
     Args:
         seed: of the bases.
@@ -156,6 +160,8 @@ class RandomBasis(Basis):
 class EigenBasis(Basis):
     r"""Eigenvectors of averaged Gram matrices, Shampoo's: those of SOAP and SPlus.
 
+    Use it with `transforms.rotated` for SOAP and SPlus.
+
     .. math::
         L_t = \beta L_{t-1} + (1 - \beta) G_t G_t^T, \qquad R_t = \beta R_{t-1} + (1 - \beta) G_t^T G_t
 
@@ -174,6 +180,9 @@ class EigenBasis(Basis):
         ValueError: for a decay outside [0, 1), refresh_every below 1, a negative max_side or an unknown method.
 
     State: m^2 + n^2 floats for the factors and as many for the bases, of an m x n matrix.
+
+    References:
+        Vyas et al., SOAP, arXiv 2409.11321, github.com/nikhilvyas/SOAP; Frans et al., SPlus, arXiv 2506.07254.
     """
 
     decay: Any = 0.95

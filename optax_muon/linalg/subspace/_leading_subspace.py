@@ -18,6 +18,8 @@ from optax_muon.linalg.subspace._whitening import GradientOp
 class LeadingSubspace(GradientOp):
     r"""Treat the leading input subspace by Adam, its complement by an orthogonaliser, and join both at fixed size.
 
+    Use it, through `cosmos`, where SOAP's full factors are too large.
+
     With P the leading eigenvectors of the averaged Gram matrix on the reduction side (written for matrices (out, in)):
 
     .. math::

@@ -97,6 +97,8 @@ class RandomizedPolar(MatrixOp):
 class RandomizedSVD:
     """The largest singular values and their vectors, from a random subspace.
 
+    Use it where a few top singular values of a large matrix are wanted, as in `SketchedThresholdClip`.
+
     Args:
         rank: how many are given; more than min(m, n) is an error.
         oversample: directions beyond that, dropped in the end; as many as fit are used.

@@ -16,6 +16,8 @@ from optax_muon.linalg.subspace._whitening import GradientOp
 class LowRankStorm(GradientOp):
     r"""Correct a low-rank momentum by the change of this batch's gradient, and compress the result anew (LiMuon).
 
+    Use it, through `transforms.low_rank_storm`, where momentum of full size is too large.
+
     .. math::
         M_t = G_t + \mu (\hat M_{t-1} - G^{\text{prev}}_t), \qquad M_1 = G_1, \qquad
         \hat M_t = \text{randomised SVD of } M_t \text{ of rank } r

@@ -16,6 +16,8 @@ from optax_muon.linalg._map import Info, MatrixOp
 class PowerStep(MatrixOp):
     r"""Follow the leading singular directions by one power step a call; return a near-orthogonal rank-k matrix.
 
+    Use it, through `transforms.low_rank_momentum`, for updates of low rank.
+
     Written for matrices X as (m, n), X^T here being a stack's (reduction, output):
 
     .. math::

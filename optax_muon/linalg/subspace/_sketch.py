@@ -20,7 +20,11 @@ class Sketch(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class GaussianSketch(Sketch):
-    """Combine all columns with normal weights: one product, and the best range for its size."""
+    """Combine all columns with normal weights: one product, and the best range for its size.
+
+    References:
+        Halko, Martinsson, Tropp, SIAM Review 53 (2011).
+    """
 
     def apply(self, x: Float[Array, "m n"], size: int, key: Array) -> Float[Array, "m k"]:
         """Multiply by a normal (n, size) matrix."""
@@ -34,6 +38,9 @@ class ColumnSketch(Sketch):
     Args:
         by_norm: draw with probability proportional to the squared norm (a Kaczmarz sketch) instead of uniformly.
             Columns of zeros are then taken last.
+
+    References:
+        He, Deng, Lu, arXiv 2509.11983.
     """
 
     by_norm: bool = False

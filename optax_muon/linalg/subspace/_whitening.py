@@ -29,6 +29,8 @@ class GradientOp(MatrixOp):
 class KroneckerWhitening(GradientOp):
     r"""Divide by the square root of a Kronecker covariance, fitted in Kullback-Leibler divergence (KL-Shampoo).
 
+    Use it, through `kl_shampoo`, where Shampoo without a grafted step size is wanted.
+
     .. math::
         S_L \leftarrow \beta S_L + \tfrac{1 - \beta}{n} G S_R^{-1} G^T, \qquad
         S_R \leftarrow \beta S_R + \tfrac{1 - \beta}{m} G^T S_L^{-1} G, \qquad Y = S_L^{-1/2} X S_R^{-1/2}
@@ -45,6 +47,9 @@ class KroneckerWhitening(GradientOp):
         how: set by `at`.
 
     State: 2 (m^2 + n^2) floats for an m x n matrix.
+
+    References:
+        Lin et al., KL-Shampoo, arXiv 2509.03378.
     """
 
     decay: Any = 0.95
@@ -120,6 +125,8 @@ class KroneckerWhitening(GradientOp):
 class OneSidedWhitening(GradientOp):
     r"""Divide by the square root of the smaller side's averaged Gram matrix (ASGO).
 
+    Use it, through `asgo`, where a factor of the longer side is too large.
+
     .. math::
         S \leftarrow \beta S + (1 - \beta) G G^T, \qquad Y = S^{+1/2} X, \qquad S^{+1/2} = (S^{1/2})^+
 
@@ -132,6 +139,9 @@ class OneSidedWhitening(GradientOp):
         how: set by `at`.
 
     State: 2 min(m, n)^2 floats for an m x n matrix.
+
+    References:
+        An et al., ASGO, arXiv 2503.20762, github.com/infinity-stars/ASGO.
     """
 
     decay: Any = 0.8
