@@ -69,7 +69,10 @@ class RMSMatch(ShapeScale):
 
 @dataclasses.dataclass(frozen=True)
 class FanIn(ShapeScale):
-    """``1 / sqrt(reduction)``: an update whose entries are all of one size then moves outputs alike at every width."""
+    """``1 / sqrt(reduction)``: an update whose entries are all of one size then moves outputs alike at every width.
+
+    Use it behind signs.
+    """
 
     def factor(self, reduction: int, output: int) -> float:
         """Return the factor."""
@@ -80,6 +83,8 @@ class FanIn(ShapeScale):
 @dataclasses.dataclass(frozen=True)
 class Constant(ShapeScale):
     """The same factor for every shape; ``Constant(1.0)`` leaves the direction as it is.
+
+    Use it to say that no scale is wanted.
 
     Args:
         value: the factor; a number or a tracer.

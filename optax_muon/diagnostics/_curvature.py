@@ -83,6 +83,8 @@ def measure(
 ) -> dict[str, Measurement]:
     r"""Measure both sides of the paper's condition for every hidden matrix.
 
+    Use it to explain why Muon helps or not; `report` prints the same as a table.
+
     .. math:: J_t / L_t \le \|\nabla f\|_*^2 / \|\nabla f\|_F^2
 
     Where it holds, one step of Muon is predicted to gain more than one of gradient descent. H is the block of the
@@ -139,6 +141,8 @@ def curvature_along_step(
 ) -> dict[str, Array]:
     r"""Measure the curvature that Muon's own step meets, :math:`J_t = \langle O, H O \rangle`, of every hidden matrix.
 
+    Use it to see how large a step of Muon may be: on a quadratic it descends below ``2 nuclear / J_t``.
+
     Args:
         loss: as for `measure`.
         params: as for `measure`.
@@ -172,7 +176,8 @@ def top_curvature(
 ) -> dict[str, TopEigenvalue]:
     r"""Measure the largest curvature of the loss within every hidden matrix, :math:`L_t = \|H\|_{op}`.
 
-    The Hessian is indefinite, so this is the eigenvalue of largest size, its sign dropped.
+    Use it beside gradient descent's stability bound, 2 / L_t. The Hessian is indefinite, so this is the eigenvalue of
+    largest size, its sign dropped.
 
     Args:
         loss: as for `measure`.

@@ -29,9 +29,9 @@ class TopEigenvalue(NamedTuple):
 class Lanczos:
     """How to search for the largest eigenvalue of a Hessian's block.
 
-    Three vectors of the parameters' size are kept: without reorthogonalisation eigenvalues repeat, but the outermost
-    ones stay right. Both ends of the spectrum must settle, because Hessians are indefinite and the largest by size
-    may be negative.
+    Use it to trade Hessian products against accuracy. Three vectors of the parameters' size are kept: without
+    reorthogonalisation eigenvalues repeat, but the outermost ones stay right. Both ends of the spectrum must settle,
+    because Hessians are indefinite and the largest by size may be negative.
 
     Args:
         iterations: Hessian-vector products at most.

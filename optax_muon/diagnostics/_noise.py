@@ -34,6 +34,8 @@ def density(v: Float[Array, "..."]) -> Float[Array, ""]:
 def noise_density(grads: Float[Array, "samples ..."]) -> Float[Array, ""]:
     r"""Measure the `density` of the noise of a gradient: of each coordinate's standard deviation over samples.
 
+    Use it at one point of a run, on a handful of batches.
+
     .. math:: \phi(\sigma), \qquad \sigma_i^2 = \operatorname{Var}_k (g_k)_i
 
     Args:

@@ -97,6 +97,8 @@ def largest_stable_step(
 ) -> Float[Array, "*batch"]:
     r"""Return the step of Muon, in spectral norm, beyond which a quadratic of this curvature may rise.
 
+    Use it to place a learning rate relative to where training becomes unstable.
+
     .. math:: \eta_{max} = \frac{2}{\lambda_{max}} \frac{1}{k} \sum_i \sigma_i(G), \qquad k = \min(m, n)
 
     Gradient descent's own bound is :math:`2 / \lambda_{max}`. A step that follows the true curvature of Muon's

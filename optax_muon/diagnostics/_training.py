@@ -18,6 +18,8 @@ def per_matrix(
 ) -> Callable[[PyTree], dict[str, Array]]:
     """Turn a measure of matrices into one of trees, for `optax.snapshot` and `optax.monitor`.
 
+    Use it to log a measure of every layer during training.
+
     Args:
         f: stack (count, reduction, output) -> numbers (count,), e.g. `nuclear_rank` or a norm's ``value``.
         leaves: as for `for_matrices`.
@@ -58,7 +60,8 @@ class EveryState(NamedTuple):
 def every(steps: int, measurement: Callable[..., Any], **example: Any) -> optax.GradientTransformationExtraArgs:
     """Measure at the first step and then every ``steps`` steps, for `optax.monitor`; between, the last one stands.
 
-    The measurement runs inside a `jax.lax.cond`, so the other steps do not pay for it.
+    Use it where a measure is too expensive for every step. The measurement runs inside a `jax.lax.cond`, so the other
+    steps do not pay for it.
 
     Args:
         steps: updates between measurements, at least 1.

@@ -16,7 +16,8 @@ from optax_muon.norms._spectral import DEFAULT_ORTHOGONALIZER, Spectral
 class Taps(Norm):
     """The largest norm among the taps of a kernel, each a matrix (in, out) of its own.
 
-    A kernel arrives as (taps * in, out), the taps outermost, as the axes (height, width, in) of Flax flatten.
+    Use it where every tap of a kernel should be a matrix of its own, in any norm. A kernel arrives as (taps * in, out),
+    the taps outermost, as the axes (height, width, in) of Flax flatten.
 
     Args:
         norm: of one tap.
@@ -61,6 +62,8 @@ class Taps(Norm):
 class Conv(Rescaled):
     """The modular norm of a convolution: taps times the largest RMS-to-RMS norm among them.
 
+    Use it for convolutions in a modular network whose rates should carry over between widths.
+
     Args:
         taps: kernel height times width.
         orthogonalizer: the oracle of `Spectral`, on one tap at a time.
@@ -94,7 +97,8 @@ class Conv(Rescaled):
 class SpectralConv(Rescaled):
     """Scion's norm of a convolution: the spectral norm of the whole kernel as one matrix (taps * in, out).
 
-    The oracle's factor is ``sqrt(out / in) / taps`` with ``in`` the channels of one tap.
+    Use it for convolutions in Scion's recipes, which treat the whole kernel as one matrix. The oracle's factor is
+    ``sqrt(out / in) / taps`` with ``in`` the channels of one tap.
 
     Args:
         taps: kernel height times width.

@@ -11,7 +11,10 @@ from optax_muon.norms._norm import Norm, Normalization
 
 @dataclasses.dataclass(frozen=True)
 class Frobenius(Norm):
-    """The Euclidean norm of the entries, its own dual; the oracle normalises (normalised gradient descent)."""
+    """The Euclidean norm of the entries, its own dual; the oracle normalises (normalised gradient descent).
+
+    Use it where directions should keep their sizes relative to each other.
+    """
 
     commutes_with_transpose = True
     commutes_with_padding = True
@@ -38,7 +41,7 @@ class Frobenius(Norm):
 class Max(Norm):
     """The largest entry; the dual is the sum of sizes and the oracle takes signs (SignSGD, Scion's Sign).
 
-    Complex entries give their phase.
+    Use it for heads, scaled by the fan-in, and wherever signs are wanted. Complex entries give their phase.
 
     References:
         Bernstein et al., signSGD, arXiv 1802.04434; Pethick et al., Scion, arXiv 2502.07529.
@@ -69,7 +72,8 @@ class Max(Norm):
 class L1(Norm):
     """The sum of sizes of the entries; the dual is the largest entry and the oracle steps along it alone.
 
-    Entries of equal largest size share the step evenly, so that permutations and transposes commute with it.
+    Use it for steps along single entries. Entries of equal largest size share the step evenly, so that permutations and
+    transposes commute with it.
     """
 
     commutes_with_transpose = True
@@ -95,9 +99,10 @@ class L1(Norm):
 class AxisNorm(Norm):
     r"""The longest of the vectors that run along one axis, each measured in the Euclidean norm.
 
-    ``AxisNorm("reduction")`` measures every output's vector of inputs (its neuron): the operator norm from l2 to
-    l-infinity, RowNorm of papers that store (out, in). ``AxisNorm("output")`` measures the vector that every input (a
-    token of an embedding) writes to: from l1 to l2, their ColNorm.
+    Use it for embeddings (along the output) and for neurons (along the reduction). ``AxisNorm("reduction")`` measures
+    every output's vector of inputs (its neuron): the operator norm from l2 to l-infinity, RowNorm of papers that store
+    (out, in). ``AxisNorm("output")`` measures the vector that every input (a token of an embedding) writes to: from l1
+    to l2, their ColNorm.
 
     .. math::
         \|x\| = \max_j \|x_j\|_2, \qquad \|x\|_* = \sum_j \|x_j\|_2, \qquad

@@ -14,6 +14,8 @@ from optax_muon.norms._radius import Fixed, Radius
 class Oracle(MatrixOp):
     r"""Step along a norm's oracle by a radius; no state.
 
+    Use it as an operation in `transforms.apply_by_role` or `linalg.Composed`; `transforms.scale_by_lmo` lifts it alone.
+
     .. math:: y = \rho(d) \operatorname{lmo}(x, 1), \qquad d = \langle x, \operatorname{lmo}(x, 1) \rangle
 
     ``Info.dual`` is :math:`\langle x, y \rangle`; d is the dual norm of x as far as the oracle is exact, and costs one

@@ -22,6 +22,8 @@ class Radius(abc.ABC):
 class Fixed(Radius):
     """The same radius always: normalised steepest descent (Muon, Scion).
 
+    Use it with a learning rate schedule: the step's size is then the schedule's alone.
+
     Args:
         radius: of the ball, in the units of the norm; a number or a tracer.
 
@@ -47,6 +49,8 @@ class Fixed(Radius):
 class DualPower(Radius):
     """A power of the dual norm: 1 is steepest descent for a quadratic model (PolarGrad), 0 normalised descent.
 
+    Use it where steps should shrink as the gradient does.
+
     Args:
         power: of the dual norm, any real number; a number or a tracer.
 
@@ -66,6 +70,8 @@ class DualPower(Radius):
 @dataclasses.dataclass(frozen=True)
 class Smoothness(Radius):
     r"""Gluon's adaptive radius under layer-wise (L0, L1) smoothness.
+
+    Use it with constants that `fit_smoothness` found, layer by layer.
 
     .. math:: \rho = d / (L_0 + L_1 d) \quad \text{with d the dual norm}
 
@@ -100,6 +106,8 @@ class Smoothness(Radius):
 @dataclasses.dataclass(frozen=True)
 class Clipped(Radius):
     """The dual norm, but at most ``limit``: gradient descent near the optimum, normalised far from it (Clipped Scion).
+
+    Use it where a fixed step would jump about an optimum.
 
     Args:
         limit: the largest radius, in the units of the norm.

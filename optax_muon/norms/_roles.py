@@ -13,8 +13,9 @@ from optax_muon.norms._scaled import RMS, Embed, FanPower, Linear, Scaled
 def for_roles(orthogonalizer: SpectralMap | None = None) -> dict[str, Norm]:
     """Return Scion's norm of every role.
 
-    Hidden matrices and routers map RMS to RMS (`Linear`), embeddings l1 to RMS (`Embed`), heads bound the largest
-    entry times the fan-in (normalised Sign), vectors their root mean square.
+    Use it as the starting point of a choice of your own: it is a plain dictionary. Hidden matrices and routers map RMS
+    to RMS (`Linear`), embeddings l1 to RMS (`Embed`), heads bound the largest entry times the fan-in (normalised Sign),
+    vectors their root mean square.
 
     Args:
         orthogonalizer: of the hidden matrices and routers; default that of `Spectral`.

@@ -17,6 +17,8 @@ from optax_muon.shapes import ShapeScale
 class FanPower(ShapeScale):
     """``reduction ** p * output ** q``.
 
+    Use it in `Scaled` for papers' factors that are no shape scale.
+
     Args:
         reduction: the power p of the fan-in.
         output: the power q of the fan-out.
@@ -102,6 +104,8 @@ class Scaled(Rescaled):
 class RMS(Rescaled):
     """Root mean square of the entries; the oracle normalises to RMS 1 (Scion's BiasRMS).
 
+    Use it for vectors.
+
     References:
         Pethick et al., Scion, arXiv 2502.07529.
     """
@@ -122,7 +126,8 @@ class RMS(Rescaled):
 class Linear(Rescaled):
     """The modular norm of a dense layer: the operator norm from RMS to RMS, ``sqrt(reduction / output) s_1``.
 
-    The oracle is Muon's with the factor ``sqrt(output / reduction)``; learning rates carry over between widths.
+    Use it for hidden matrices and routers. The oracle is Muon's with the factor ``sqrt(output / reduction)``; learning
+    rates carry over between widths.
 
     Args:
         orthogonalizer: the oracle of `Spectral`.
@@ -147,8 +152,8 @@ class Linear(Rescaled):
 class Embed(Rescaled):
     """The modular norm of an embedding: the largest RMS among the tokens' vectors, an operator norm from l1 to RMS.
 
-    The oracle brings every token's vector to RMS 1 (Scion's ColNorm). A token that has not occurred has a zero
-    gradient and does not move.
+    Use it for embeddings. The oracle brings every token's vector to RMS 1 (Scion's ColNorm). A token that has not
+    occurred has a zero gradient and does not move.
 
     References:
         Large et al., arXiv 2405.14813; Pethick et al., Scion, arXiv 2502.07529.

@@ -17,8 +17,8 @@ DEFAULT_ORTHOGONALIZER: SpectralMap = best()
 class Spectral(Norm):
     """The largest singular value; the dual is the nuclear norm and the oracle orthogonalises (Muon).
 
-    ``value`` and ``dual`` are exact and cost a singular value decomposition; inside an optimizer the transforms use
-    ``<x, lmo(x)>`` instead, one product.
+    Use it for hidden matrices; `Linear` is the same with a factor of the shape. ``value`` and ``dual`` are exact and
+    cost a singular value decomposition; inside an optimizer the transforms use ``<x, lmo(x)>`` instead, one product.
 
     Args:
         orthogonalizer: the oracle, a map of `optax_muon.linalg`. An approximate one leaves the ball by as much as its
@@ -57,7 +57,8 @@ class Spectral(Norm):
 class Nuclear(Norm):
     """The sum of singular values; the dual is the largest, and the oracle is the top singular pair ``u v^T``.
 
-    Where the largest singular value is repeated, the decomposition's first pair is taken.
+    Use it for steps of rank one, the cheapest to communicate. Where the largest singular value is repeated, the
+    decomposition's first pair is taken.
     """
 
     commutes_with_transpose = True
@@ -80,8 +81,9 @@ class Nuclear(Norm):
 class KyFan(Norm):
     """The sum of the ``k`` largest singular values: the spectral norm at 1, the nuclear one at full rank.
 
-    The dual is ``max(s_1, sum(s) / k)``; the oracle is the top singular pair or the polar factor over ``k``, whichever
-    goes further.
+    Use it between a step of rank one and a full polar factor, whichever descends more. The dual is
+    ``max(s_1, sum(s) / k)``; the oracle is the top singular pair or the polar factor over ``k``, whichever goes
+    further.
 
     Args:
         k: how many; more than a matrix has is an error when its shape is seen.
@@ -123,7 +125,8 @@ class KyFan(Norm):
 class DualKyFan(Norm):
     """The dual of `KyFan`, ``max(s_1, sum(s) / k)``; its oracle is the polar factor of the top ``k`` singular pairs.
 
-    It is between the spectral norm (k at full rank) and the nuclear one (k = 1).
+    Use it for steps of rank k that treat the leading directions alike. The norm is between the spectral
+    norm (k at full rank) and the nuclear one (k = 1).
 
     Args:
             k: how many; more than a matrix has is an error when its shape is seen.

@@ -20,8 +20,9 @@ def equivariant(
 ) -> Composed:
     r"""Make an operation that commutes with permuting items and with rotating their vectors.
 
-    Items are a head's vocabulary, a router's experts or the neurons of a gated layer's gate and up (``"output"``), an
-    embedding's tokens or the neurons that a down projection reads (``"reduction"``).
+    Use it for embeddings, heads, routers and gated layers in `transforms.apply_by_role`. Items are a head's vocabulary,
+    a router's experts or the neurons of a gated layer's gate and up (``"output"``), an embedding's tokens or the
+    neurons that a down projection reads (``"reduction"``).
 
     .. math::
         \text{normalized: } D_i = X_i / \|X_i\|_2 \text{ for every item i}; \qquad

@@ -124,6 +124,8 @@ def anytime_interpolation(
 ) -> Callable[[Any], Array]:
     r"""Make AMUSE's interpolation: constant over the warm-up, then rising towards 1.
 
+    Use it as ``interpolation`` of `schedule_free`, with a rate from `warmed_up`.
+
     .. math::
         b_t = 1 - S_t^{\rho} (1 - b_{\text{init}}), \qquad t > T_0
 
@@ -162,6 +164,8 @@ def anytime_interpolation(
 
 def warmed_up(learning_rate: optax.ScalarOrSchedule, steps: int) -> Callable[[Any], Any]:
     """Multiply a rate by ``min(1, t / steps)`` at update t = 1, 2, ...
+
+    Use it where no schedule but a warm-up is wanted.
 
     Args:
         learning_rate: a number, or a schedule by the update's number from zero.

@@ -21,6 +21,8 @@ def divide_by_gradient_rms(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide what arrives by the running root mean square of the gradients, entry by entry.
 
+    Use it for the vectors of an optimizer that treats matrices otherwise.
+
     .. math::
         V_0 = G_0^2, \qquad V_t = \beta V_{t-1} + (1 - \beta) G_t^2, \qquad U_t = X_t / (\sqrt{V_t} + \varepsilon)
 
@@ -36,6 +38,9 @@ def divide_by_gradient_rms(
         ValueError: for a decay outside [0, 1).
 
     State: 1 float per parameter.
+
+    References:
+        Crawshaw et al., arXiv 2510.09827.
     """
     squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
 

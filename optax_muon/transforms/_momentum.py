@@ -81,6 +81,8 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
 def ema(decay: Any, *, nesterov: bool, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     """Average gradients from zero, without bias correction: `nesterov_ema`, or `optax.ema` without the look-ahead.
 
+    Use it where a flag chooses the look-ahead.
+
     Args:
         decay: the decay rate, in [0, 1).
         nesterov: look one step ahead.

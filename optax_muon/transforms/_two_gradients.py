@@ -55,6 +55,8 @@ def remember_previous_params(tx: optax.GradientTransformation) -> optax.Gradient
 def previous_params(state: optax.OptState, params: PyTree) -> PyTree:
     """Find the parameters of one step ago in a state, arranged like ``params``.
 
+    Use it in a training step of your own; `step_with_two_gradients` calls it for you.
+
     Args:
         state: of an optimizer inside `remember_previous_params`.
         params: the present parameters.

@@ -17,9 +17,9 @@ from optax_muon.linalg.orthogonal._normalizer import Frobenius
 class SVDPolar(SpectralMap):
     """The polar factor ``U V^T`` over the numerical rank, by singular value decomposition.
 
-    Use it as a reference, and on small matrices where exactness matters more than time. Singular values below ``max(m,
-    n) * eps * s_max`` count as zero and map to zero, so a rank-deficient matrix gives a partial isometry and no noise
-    on its null space. Low-precision input is decomposed in float32.
+    Use it as a reference, and on small matrices where exactness matters more than time. Singular values below
+    ``max(m, n) * eps * s_max`` count as zero and map to zero, so a rank-deficient matrix gives a
+    partial isometry and no noise on its null space. Low-precision input is decomposed in float32.
 
     Cost: about 20 times a five-step Newton-Schulz on a CPU; far worse on an accelerator.
     """

@@ -67,6 +67,8 @@ def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m
 class Refresh:
     """When and how bases follow their factors: decomposed at the first update, then as said here.
 
+    Use it to trade decompositions against how closely bases follow.
+
     Args:
         every: updates between refreshes.
         method: ``iterate`` is one step of orthogonal iteration by QR, ``decompose`` a full eigendecomposition.

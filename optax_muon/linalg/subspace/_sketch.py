@@ -22,6 +22,8 @@ class Sketch(abc.ABC):
 class GaussianSketch(Sketch):
     """Combine all columns with normal weights: one product, and the best range for its size.
 
+    Use it unless products are what costs.
+
     References:
         Halko, Martinsson, Tropp, SIAM Review 53 (2011).
     """

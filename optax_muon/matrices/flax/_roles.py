@@ -31,6 +31,8 @@ OUT = (*ATTENTION_OUT, "attn_vec")
 class Attention:
     """Say what one matrix is among the projections of an attention, for `leaves_from_flax`.
 
+    Use it where papers orthogonalise heads one by one, or where fused projections should stay one matrix.
+
     Args:
         heads: ``"whole"``: query, key, value and out are one matrix each, all heads together; ``"each"``: every head
             has its own.
