@@ -1,11 +1,14 @@
 """The registry of named optimizers: each file declares its card beside its function."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import optax
+
+from optax_muon import transforms
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -48,13 +51,21 @@ registry = MappingProxyType(_cards)
 
 
 def card(**fields: Any) -> Callable[[F], F]:
-    """Register the decorated optimizer under its own name, with the fields of `Card`."""
+    """Register the decorated optimizer under its own name, with the fields of `Card`.
+
+    What it makes computes in its ``state_dtype`` and gives the gradients' dtype, by `transforms.compute_in`.
+    """
 
     def register(make: F) -> F:
         name = make.__name__
         if name in _cards:
             raise ValueError(f"two optimizers are called {name!r}")
-        _cards[name] = Card(name=name, make=make, **fields)
-        return make
+
+        @functools.wraps(make)
+        def named(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
+            return transforms.compute_in(make(*args, **options), options.get("state_dtype"))
+
+        _cards[name] = Card(name=name, make=named, **fields)
+        return cast(F, named)
 
     return register

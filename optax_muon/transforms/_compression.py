@@ -11,6 +11,7 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, sum_over
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.transforms._precision import promoted
 
 
 def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
@@ -86,6 +87,7 @@ def follow(
     def update_fn(updates, state, params=None, **extra_args):
         """Send a compressed difference, and emit the estimate that it makes."""
         # The compressor sees what the estimate lacks: that vanishes as the estimate arrives, and its error with it.
+        updates = promoted(updates, updates, state.value)
         behind = jax.tree.map(lambda u, d: u - d, updates, state.value)
         message, inner = compressor.update(behind, state.compressor, params, **extra_args)
         value = jax.tree.map(lambda d, m: (d + m).astype(d.dtype), state.value, message)

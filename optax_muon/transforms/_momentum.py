@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon.transforms._precision import promoted
+
 
 def require_fraction(name: str, value: Any) -> None:
     """Raise on a number outside [0, 1); what is traced or injected later cannot be looked at."""
@@ -40,7 +42,8 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
     Args:
         decay: the decay rate beta, in [0, 1).
         debias: divide M by :math:`1 - \beta^{t+1}` and G by :math:`1 - \beta^t`, the form of `optax.contrib.muon`.
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of U where it is wider than the gradient's (see `compute_in`); None: the
+            parameter's own.
 
     Raises:
         ValueError: for a decay outside [0, 1).
@@ -59,6 +62,7 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
     def update_fn(updates, state, params=None):
         """Average, then look one step ahead."""
         del params
+        updates = promoted(updates, updates, state.average)
 
         def average(old, new):
             return decay * old + (1 - decay) * new
@@ -124,7 +128,7 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
     Args:
         now: beta_1, in [0, 1).
         later: beta_2, in [0, 1).
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of U where it is wider than the gradient's; None: the parameter's own.
 
     Raises:
         ValueError: for a rate outside [0, 1).
@@ -143,6 +147,7 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
     def update_fn(updates, state, params=None):
         """Mix for this step, and average for the next."""
         del params
+        updates = promoted(updates, updates, state.average)
         mixed = jax.tree.map(lambda m, g: (now * m + (1 - now) * g).astype(g.dtype), state.average, updates)
         kept = jax.tree.map(lambda m, g: (later * m + (1 - later) * g).astype(m.dtype), state.average, updates)
         return mixed, TwoRateEmaState(kept)
