@@ -46,7 +46,7 @@ def htmuon(
     Args:
         learning_rate: 0.03 for 60M parameters, 5e-3 for 1B are the authors'.
         power: the map; ``SpectralPower(0.125, orthogonalizer)`` computes it by products only.
-        interval: P: the power at the first step and every P-th, plain Muon between; 5 is the authors' for 1B.
+        interval: P: the power at steps P, 2 P and so on, plain Muon between; 5 is the authors' for 1B.
         orthogonalizer: of the plain steps; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
@@ -67,7 +67,7 @@ def htmuon(
     direction = transforms.apply_to_matrices(power, leaves=leaves, placement=placement)
     if interval != 1:
         plain = transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement)
-        direction = transforms.every(interval, direction, otherwise=plain)
+        direction = transforms.every(interval, direction, otherwise=plain, first=interval)
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
         direction,

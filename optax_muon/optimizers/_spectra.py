@@ -4,7 +4,7 @@ from typing import Any
 
 import optax
 
-from optax_muon import transforms
+from optax_muon import shapes, transforms
 from optax_muon._registry import card
 from optax_muon.linalg import SoftClip, SpectralMap
 from optax_muon.matrices._resolve import Leaves
@@ -16,7 +16,7 @@ from optax_muon.placement._placement import Placement
     paper="Jiang, Semenov and Stich, SPECTRA, arXiv 2603.14315",
     confidence="EXACT",
     state="that of the base, 2 for Adam",
-    chain="base -> soft spectral clip -> decoupled decay -> learning rate",
+    chain="base -> soft spectral clip -> scale_by_shape -> decoupled decay -> learning rate",
     deviations="matrices only; the constant c eta in warm-up is left to a schedule of maximum",
     learning_rate=1e-3,
 )
@@ -28,6 +28,7 @@ def spectra(
     orthogonalizer: SpectralMap | None = None,
     scale: Any = 1.0,
     weight_decay: Any = 0.0,
+    shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -35,11 +36,11 @@ def spectra(
     r"""Bound the spectral norm of any optimizer's update, smoothly.
 
     For hidden matrices only. It keeps AdamW stable at rates where a few directions of its update grow too long, and
-    leaves the others as they are; an infinite cap is the base.
+    leaves the others as they are, but for the factor of the shape.
 
     .. math::
-        H_c(X) = (I + X X^T / c^2)^{-1/2} X, \qquad
-        W_t = W_{t-1} - \eta_t \left( a H_c(X_t) + \lambda W_{t-1} \right), \qquad X_t \text{ the base's update}
+        H_c(X) &= (I + X X^T / c^2)^{-1/2} X, \qquad X_t \text{ the base's update} \\
+        W_t &= W_{t-1} - \eta_t \left( a \, s(\text{shape}) H_c(X_t) + \lambda W_{t-1} \right)
 
     Args:
         learning_rate: as the base's.
@@ -48,6 +49,7 @@ def spectra(
         orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
         scale: a.
         weight_decay: decoupled, multiplied by the learning rate.
+        shape_scale: s, an object of `optax_muon.shapes`; ``shapes.Constant(1.0)`` with an infinite cap is the base.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are clipped; None: on the spot.
         state_dtype: of the default base's first moment; None: the parameters' own.
@@ -64,6 +66,7 @@ def spectra(
     return optax.chain(
         base or optax.scale_by_adam(mu_dtype=state_dtype),
         transforms.apply_to_matrices(clip, leaves=leaves, placement=placement),
+        transforms.scale_by_shape(shape_scale, leaves=leaves),
         optax.scale(scale),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

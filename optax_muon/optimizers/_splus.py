@@ -63,7 +63,7 @@ def splus(
         W_t &= W_{t-1} - \eta_t \, \frac{2}{m + n} \left( U_t + \lambda W_{t-1} \right)
 
     The bases are I at the first update, eigenvectors after it, and are renewed every ``refresh_every`` updates.
-    Vectors, embeddings and matrices with a side above ``max_side`` take ``other_scale`` instead of 2 / (m + n);
+    Vectors, embeddings and matrices with a side of ``max_side`` or more take ``other_scale`` instead of 2 / (m + n);
     vectors take plain signs.
 
     Args:
@@ -71,7 +71,7 @@ def splus(
         momentum: the retained fraction mu, in [0, 1).
         decay: of the Gram matrices.
         refresh_every: updates between eigendecompositions.
-        max_side: a longer side is left unrotated, and keeps no factor.
+        max_side: a side of this length or longer is left unrotated, and keeps no factor.
         average: the retained fraction of the parameters' average.
         other_scale: what multiplies the rate of all but matrices of the common kind.
         weight_decay: multiplied by the learning rate and the shape's factor.
@@ -79,7 +79,7 @@ def splus(
         placement: where the rotations are computed; None: on the spot.
         state_dtype: of the momentum and the parameters' average; None: the parameters' own.
 
-    State: 2 floats per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
+    State: 2 floats per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side of ``max_side`` or more keeps none.
 
     Differs from the authors' code: embeddings are told by role, not by name; routers count as matrices.
 
@@ -88,7 +88,9 @@ def splus(
     """
     transforms.require_fraction("splus: momentum", momentum)
     signs = optax.chain(optax.ema(momentum, debias=False, accumulator_dtype=state_dtype), optax.scale_by_sign())
-    basis = EigenBasis(decay, refresh_every, max_side, "decompose", count_from=1)
+    # The authors rotate what is shorter than their limit, SOAP's what is no longer than its own.
+    longest = max_side - 1 if max_side > 0 else max_side
+    basis = EigenBasis(decay, refresh_every, longest, "decompose", count_from=1)
     turned = transforms.rotated(signs, basis, roles=MATRICES, leaves=leaves, placement=placement)
 
     def group(params: PyTree) -> PyTree[str]:
