@@ -14,10 +14,10 @@ from optax_muon.placement._placement import Placement
 @card(
     kind="matrix",
     paper=ORDERS,
-    confidence="PARTIAL",
+    confidence="EXACT",
     state="1; 3 with error feedback",
     chain="muon_usign, then its sign; with error feedback, by compressed messages",
-    deviations="the sign of zero is zero; with error feedback the decay is of the broadcast weights, our reading",
+    deviations="the sign of zero is zero",
     learning_rate=0.01,
 )
 def muon_sign(
@@ -39,13 +39,13 @@ def muon_sign(
     .. math::
         W_t &= W_{t-1} - \eta_t (c(\text{shape}) \operatorname{sign} \operatorname{orth} \operatorname{sign}(N_t)
         + \lambda W_{t-1}) \\
-        \text{feedback: } X_t &= X_{t-1} - \eta_t (c \operatorname{orth}(S_t) + \lambda W_{t-1}), \qquad
+        \text{feedback: } X_t &= X_{t-1} - \eta_t (c \operatorname{orth}(S_t) + \lambda X_{t-1}), \qquad
         W_t = W_{t-1} + C(X_t - W_{t-1})
 
     Args:
         learning_rate: the size of an entry's step, before the shape scale; with feedback, in spectral norm.
         error_feedback: EF21 on both ways.
-        weight_decay: decoupled, multiplied by the learning rate.
+        weight_decay: decoupled, multiplied by the learning rate; with feedback it acts on the exact weights.
         shape_scale: c; default `shapes.FanIn()`, with feedback `shapes.Jordan()`.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are orthogonalised; None: on the spot.
@@ -66,7 +66,7 @@ def muon_sign(
             shape_scale=shape_scale or shapes.Jordan(),
             **given,
         )
-        return optax.chain(step, transforms.step_by_messages(transforms.scale_by_mean_sign(leaves=leaves)))
+        return transforms.step_by_messages(transforms.scale_by_mean_sign(leaves=leaves), step)
     return optax.chain(
         # A rate of -1 leaves the direction upward, for the sign to come.
         muon_usign(-1.0, shape_scale=shapes.Constant(1.0), **given),

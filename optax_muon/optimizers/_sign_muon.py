@@ -28,6 +28,7 @@ def sign_muon(
     momentum: Any = 0.95,
     nesterov: bool = False,
     weight_decay: Any = 0.0,
+    decoupled: bool = False,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -50,7 +51,10 @@ def sign_muon(
         orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: the retained fraction mu, in [0, 1).
         nesterov: look one step ahead by interpolation.
-        weight_decay: coupled: part of the gradient.
+        weight_decay: lambda.
+        decoupled: False: the decay is part of the gradient, the rule of the first paper. True: it stands beside the
+            step, multiplied by the learning rate, as the authors of the error feedback take it: the step is as long
+            whatever the gradient is, so a decay inside it only turns it.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are orthogonalised; None: on the spot.
         state_dtype: of momentum and estimate; None: the parameters' own.
@@ -58,16 +62,18 @@ def sign_muon(
     State: 1 float per parameter; 2 with error feedback.
 
     Differs from the papers: one worker, without the vote; the sign of an exact zero is zero, not random; EF21-SignMuon
-    has the coupled decay of SignMuon.
+    has the coupled decay of SignMuon unless ``decoupled``.
 
     References:
         Mishra et al., arXiv 2605.16311; github.com/intsystems/SignMuon.
     """
     transforms.require_fraction("sign_muon: momentum", momentum)
+    decay = optax.add_decayed_weights(weight_decay)
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
+        *([] if decoupled else [decay]),
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
         transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
         transforms.signs(error_feedback=error_feedback, leaves=leaves, accumulator_dtype=state_dtype),
+        *([decay] if decoupled else []),
         optax.scale_by_learning_rate(learning_rate),
     )

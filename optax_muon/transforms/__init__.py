@@ -11,6 +11,7 @@ from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
+from optax_muon.transforms._compression import ExactWeightsState as ExactWeightsState
 from optax_muon.transforms._compression import FollowingState as FollowingState
 from optax_muon.transforms._compression import follow as follow
 from optax_muon.transforms._compression import scale_by_mean_sign as scale_by_mean_sign
