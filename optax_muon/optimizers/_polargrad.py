@@ -1,6 +1,6 @@
 """PolarGrad."""
 
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
@@ -17,7 +17,7 @@ from optax_muon.placement._placement import Placement
     confidence="EXACT",
     state="1",
     chain="ema -> lmo of the spectral norm with the dual norm as radius -> decoupled decay -> learning rate",
-    deviations="the polar-first order is a chain of the same two parts",
+    deviations="the authors' default oracle is QDWH",
     learning_rate=0.3,
 )
 def polargrad(
@@ -26,6 +26,7 @@ def polargrad(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     power: Any = 1.0,
+    order: Literal["momentum_first", "polar_first"] = "momentum_first",
     weight_decay: Any = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -46,6 +47,9 @@ def polargrad(
         orthogonalizer: a map of `optax_muon.linalg`; default that of `norms.Spectral`.
         momentum: the retained fraction mu, in [0, 1).
         power: alpha; 1 is PolarGrad, 0 Muon without look-ahead and shape scale.
+        order: ``momentum_first`` as above. ``polar_first`` averages polar factors, :math:`M_t = \mu M_{t-1} + (1 - \mu)
+            \operatorname{orth}(G_t)`, and multiplies by the present gradient's nuclear norm: a step of
+            :math:`\langle G_t, \operatorname{orth}(G_t) \rangle^\alpha M_t`.
         weight_decay: lambda, decoupled, multiplied by the learning rate.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are computed; None: on the spot.
@@ -53,12 +57,10 @@ def polargrad(
 
     State: 1 float per parameter.
 
-    Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz; their polar-first order
-    (orthogonalise, then average) is ``optax.chain(transforms.scale_by_lmo(norm, norms.DualPower(power)),
-    optax.ema(momentum, debias=False))`` before decay and rate.
+    Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz.
 
     References:
-        arXiv 2505.21799; the power alpha: arXiv 2605.18106.
+        arXiv 2505.21799, github.com/timlautk/polargrad; the power alpha: arXiv 2605.18106.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -70,9 +72,17 @@ def polargrad(
     """
     transforms.require_fraction("polargrad: momentum", momentum)
     norm = norms.Spectral() if orthogonalizer is None else norms.Spectral(orthogonalizer)
+    where: Any = {"leaves": leaves, "placement": placement}
+    radius = norms.DualPower(power)
+    if order == "polar_first":
+        steps = [transforms.average_lmo(norm, momentum, radius, accumulator_dtype=state_dtype, **where)]
+    elif order == "momentum_first":
+        average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
+        steps = [average, transforms.scale_by_lmo(norm, radius, **where)]
+    else:
+        raise ValueError(f"polargrad: order must be 'momentum_first' or 'polar_first', not {order!r}")
     return optax.chain(
-        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
-        transforms.scale_by_lmo(norm, norms.DualPower(power), leaves=leaves, placement=placement),
+        *steps,
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -3,6 +3,7 @@
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._alternation import AlternationState as AlternationState
 from optax_muon.transforms._alternation import every as every
+from optax_muon.transforms._averaged_lmo import average_lmo as average_lmo
 from optax_muon.transforms._averaging import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
