@@ -17,7 +17,7 @@ from optax_muon.placement._placement import Placement
     confidence="EXACT",
     state="2",
     chain="schedule_free(nesterov_ema -> orthogonalize -> scale_by_shape -> decay -> warmed-up rate), b rising",
-    deviations="x is solved for with the b that made y (the authors' code takes the next one)",
+    deviations="y is made with the b of the step that takes its gradient there, x solved for with the same",
     defaults={"warmup_steps": 10},
 )
 def amuse(
@@ -65,8 +65,9 @@ def amuse(
 
     State: 2 floats per parameter (M and Z; X is solved for).
 
-    Differs from the authors' code: it solves for X with the coefficient of the coming step, which pulls X towards Z a
-    little at every step.
+    Differs from the authors' code, which makes :math:`Y_{t+1}` with :math:`b_t`, one step behind the rule, and solves
+    it for X with :math:`b_{t+1}`, which pulls X towards Z a little at every step; here both are done with
+    :math:`b_{t+1}`. In the warm-up, where b is constant, there is no difference.
 
     References:
         arXiv 2605.22432, first and second version.

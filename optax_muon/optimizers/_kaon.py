@@ -54,6 +54,9 @@ def kaon(
 
     State: 1 float per parameter.
 
+    A matrix of rank one, such as any with a side of 1, has the one normalised singular value 1, which the map sends to
+    zero at once: it does not move, but for rounding. Give such leaves to another optimizer.
+
     Differs from the paper in nothing that was seen; its heavy ball gives the same updates, the map being free of scale.
 
     References:

@@ -1,12 +1,14 @@
 """KL-Shampoo."""
 
-from typing import Any
+from typing import Any, Literal
 
+import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
 from optax_muon._registry import card
 from optax_muon.linalg.subspace._eigenbasis import Refresh
+from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening
 from optax_muon.linalg.subspace._whitening import KroneckerWhitening
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
@@ -18,7 +20,8 @@ from optax_muon.placement._placement import Placement
     confidence="EXACT",
     state="1 + 2 (m^2 + n^2) / (m n) for an m x n matrix",
     chain="ema -> KroneckerWhitening -> decoupled decay -> learning rate",
-    deviations="factors start from the first gradient's RMS; eigenvalues are floored relative to the largest",
+    deviations="factors have seen the present gradient and start from the first one's RMS, eigenvalues are those of "
+    "the factors; form='lagged' is the authors' own",
     learning_rate=3e-3,
 )
 def kl_shampoo(
@@ -29,6 +32,7 @@ def kl_shampoo(
     refresh_every: int = 10,
     max_side: int = 10000,
     epsilon: float = 1e-8,
+    form: Literal["present", "lagged"] = "present",
     weight_decay: Any = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -52,27 +56,48 @@ def kl_shampoo(
         refresh_every: updates between one QR step of the bases through which inverses are taken; the first update
             decomposes.
         max_side: a longer side is left as it is, and keeps no factor.
-        epsilon: eigenvalues count at least this fraction of the largest.
+        epsilon: eigenvalues count at least this fraction of the largest; lagged: added to the roots, in units of
+            gradients.
+        form: ``present`` as above. ``lagged`` is the authors' own, see `linalg.LaggedWhitening`: the first gradient is
+            only looked at, and later ones are whitened by what was known before them; eigenvalues are averaged on
+            their own, from 0.1, and so depend on the gradients' scale.
         weight_decay: decoupled, multiplied by the learning rate.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: where the matrices are computed; None: on the spot.
         state_dtype: of the momentum; None: the parameters' own. Factors and bases are float32 or wider.
 
-    State: 1 float per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
+    State: 1 float per parameter, and 2 (m^2 + n^2) for an m x n matrix, m + n more where lagged; a side above
+    ``max_side`` keeps none.
 
-    Differs from the published codes: a factor starts from the first gradient's RMS times I instead of a fixed
-    multiple, so that the rule stays scale free; the floor of eigenvalues is relative.
+    Differs from the authors' code in five ways, but for ``form="lagged"``: it takes its first step at once; its factors
+    have seen the gradient that they whiten; its eigenvalues are measured on the factors; a factor starts from the first
+    gradient's RMS times I instead of a fixed multiple, so that the rule is scale free; the floor of eigenvalues is
+    relative. In both forms decay is applied to the weights before the step, not after.
 
     References:
-        arXiv 2509.03378.
+        arXiv 2509.03378; github.com/yorkerlin/KL-Methods.
     """
     transforms.require_fraction("kl_shampoo: momentum", momentum)
     transforms.require_fraction("kl_shampoo: decay", decay)
-    whitening = KroneckerWhitening(decay, Refresh(refresh_every), max_side, epsilon)
+    if form not in ("present", "lagged"):
+        raise ValueError(f"kl_shampoo: form must be 'present' or 'lagged', not {form!r}")
     average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
+    whitening: Any = KroneckerWhitening(decay, Refresh(refresh_every), max_side, epsilon)
+    held = []
+    if form == "lagged":
+        whitening = LaggedWhitening(decay, Refresh(refresh_every), max_side, epsilon)
+        # At the first update neither momentum nor decay takes part.
+        average = optax.conditionally_mask(average, _after_the_first)
+        held = [optax.scale_by_schedule(lambda count: jnp.minimum(count, 1))]
     whitened = transforms.apply_with_gradients(whitening, leaves=leaves, placement=placement)
     return optax.chain(
         transforms.with_gradients(optax.chain(average, whitened)),
         optax.add_decayed_weights(weight_decay),
+        *held,
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _after_the_first(step: Any, **extra_args: Any) -> Any:
+    del extra_args
+    return step > 0

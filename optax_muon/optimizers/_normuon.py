@@ -60,6 +60,10 @@ def normuon(
 
     State: 1 float per parameter and 1 per output.
 
+    Differs from the authors' code for convolutions: it orthogonalises a 4-d kernel as one matrix, out by the rest, but
+    measures v along a kernel's width and the norm over height and width, so that it evens out pieces of a neuron; here
+    a neuron is an output with all its inputs, as for any other matrix, and so is the shape scale.
+
     Differs from the paper's text, whose last line is an RMS of 0.2 whatever the orthogonaliser;
     ``shape_scale=shapes.RMSMatch(0.2)`` gives that for an exact one.
 

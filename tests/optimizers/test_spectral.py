@@ -125,6 +125,12 @@ def test_kaon_stays_below_its_bound_and_keeps_the_vectors():
     np.testing.assert_allclose(cross, jnp.diag(jnp.diagonal(cross)), atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (6, 9)])
+def test_kaon_does_not_move_what_has_rank_one(shape):
+    m, n = (jax.random.normal(jax.random.key(i), (size,)) for i, size in enumerate(shape))
+    assert jnp.linalg.norm(update(om.kaon, jnp.outer(m, n))) < 1e-3
+
+
 def test_mucon_and_spectra_at_their_ends():
     options = {"nesterov": False, "momentum": 0.0, "shape_scale": om.shapes.Constant(1.0)}
     np.testing.assert_allclose(update(om.mucon, X, maximum=1e6, **options), X, rtol=1e-4, atol=1e-5)
