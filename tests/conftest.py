@@ -11,6 +11,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import pytest
 
+from tests.oldest import OLDEST
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -18,6 +20,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key():
     """A fixed random key."""
     return jax.random.key(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the choice before `-m` chooses."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(OLDEST):
+            item.add_marker("oldest")
 
 
 MAPS = pathlib.Path("/proc/self/maps")
