@@ -40,7 +40,7 @@ class StateSize:
     def _alone(self) -> str:
         if self.per_matrix == "0":
             return str(self.per_parameter)
-        formula = re.sub(r" \* ", " ", self.per_matrix.replace("**", "^"))
+        formula = re.sub(r" ?\*\* ?", "^", self.per_matrix)
         return (f"{self.per_parameter}, and " if self.per_parameter else "") + f"{formula} per matrix"
 
     def _notes(self) -> list[str]:

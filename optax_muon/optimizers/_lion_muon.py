@@ -53,7 +53,7 @@ def lion_muon(
     default table is Polar Express.
 
     References:
-        Bolatov et al., arXiv 2605.19811; github.com/brain-lab-research/lion-muon.
+        Bolatov et al., LionMuon, arXiv 2605.19811; github.com/brain-lab-research/lion-muon.
     """
     on = Stages(leaves, placement, state_dtype)
     orthogonal = optax.chain(on.apply(orthogonalizer or best()), on.scale_by_shape(shape_scale))

@@ -54,7 +54,7 @@ def pion(
     rank above 1.5; the norm has no epsilon; another "Pion" (arXiv 2605.12492) is a different method.
 
     References:
-        Fan et al., arXiv 2605.19282; github.com/OPTML-Group/Pion.
+        Fan et al., Pion: sPectral hIgh-pass Optimization on momeNtum, arXiv 2605.19282; github.com/OPTML-Group/Pion.
     """
     return muon(
         learning_rate,

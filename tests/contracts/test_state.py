@@ -32,8 +32,8 @@ def test_state_is_as_large_as_the_card_says(card, arguments, size):
 def test_a_state_is_said_in_words():
     size = om.StateSize(2, "2 * (inputs**2 + outputs**2)", note="none above ``max_side``")
     assert size.sentence() == (
-        "State: 2 floats per parameter, and 2 (inputs^2 + outputs^2) per matrix; none above ``max_side``."
+        "State: 2 floats per parameter, and 2 * (inputs^2 + outputs^2) per matrix; none above ``max_side``."
     )
     feedback = om.registry["muon_usign"].state
     assert feedback.sentence() == "State: 1 float per parameter; 2 with error feedback."
-    assert str(om.registry["limuon"].state).startswith("1; rank (inputs + outputs + 1) per matrix with a ``rank``;")
+    assert str(om.registry["limuon"].state).startswith("1; rank * (inputs + outputs + 1) per matrix with a ``rank``;")
