@@ -104,6 +104,10 @@ class Stages:
         """Map every matrix: `transforms.apply_to_matrices`."""
         return transforms.apply_to_matrices(op, leaves=self.leaves, placement=self.placement)
 
+    def lift(self, op: SpectralMap | MatrixOp) -> transforms.Lift:
+        """Lift an operation to trees, for a rule that needs more of it than a transform shows."""
+        return transforms.Lift(op, self.leaves, self.placement)
+
     def apply_with_gradients(self, op: GradientOp) -> optax.GradientTransformationExtraArgs:
         """Map every matrix with its gradient beside it: `transforms.apply_with_gradients`."""
         return transforms.apply_with_gradients(op, leaves=self.leaves, placement=self.placement)

@@ -73,7 +73,7 @@ def public_names():
 
 def test_every_public_name_stands_on_the_api_page():
     page = (ROOT / "docs" / "api.md").read_text()
-    written = set(re.findall(r"auto(?:function|class|exception|data):: (?:optax_muon\.)?(\w+)", page))
+    written = set(re.findall(r"(?:auto(?:function|class|exception)|py:data):: (?:optax_muon\.)?(\w+)", page))
     whole = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", page)]
     covered = [thing for module in whole for name, thing in vars(module).items() if not name.startswith("_")]
     for name, thing in public_names():

@@ -35,7 +35,7 @@ def cosmos(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run SOAP's Adam in the leading input subspace of the gradients and Muon on the rest.
 
-    For hidden matrices: SOAP's memory where it matters, at little more than Muon's cost.
+    For hidden matrices: SOAP where it matters, at little more than Muon's cost.
 
     .. math::
         P_t &= \operatorname{QR}\left(\beta_2 P_{t-1} S_{t-1} + (1 - \beta_2) G_t^T G_t P_{t-1}\right), \qquad

@@ -46,7 +46,7 @@ def soap(
 
     Args:
         learning_rate: AdamW's own; the authors take 3e-3.
-        momentum: Adam's first retained fraction.
+        momentum: Adam's first decay rate.
         second_moment_decay: Adam's second.
         eps: Adam's.
         basis: `linalg.EigenBasis(decay, refresh_every, max_side)`, or any other of `linalg`: with

@@ -63,8 +63,8 @@ def soft_muon(
     if not 0 <= hard_fraction <= 1:
         raise ValueError(f"soft_muon: hard_fraction must be in [0, 1], not {hard_fraction}")
     on = Stages(leaves, placement, state_dtype)
-    hard = transforms.Lift(orthogonalizer or best(), leaves, placement)
-    spectrum = transforms.Lift(Spectrum(), leaves, placement)
+    hard = on.lift(orthogonalizer or best())
+    spectrum = on.lift(Spectrum())
     empty = optax.EmptyState()
 
     def singular_values(gradients, average):
@@ -78,7 +78,7 @@ def soft_muon(
         transforms.tempered(
             on.ema(momentum, nesterov=True),
             hard=lambda m: hard.apply(m, empty)[0],
-            soft=lambda m, tau: transforms.Lift(Ridge(tau, ridge), leaves, placement).apply(m, empty)[0],
+            soft=lambda m, tau: on.lift(Ridge(tau, ridge)).apply(m, empty)[0],
             measure=singular_values,
             steps=steps,
             hard_steps=int(hard_fraction * steps),
