@@ -50,19 +50,16 @@ def completed(make: Callable[..., Any], shared: Mapping[str, Shared], state: str
         raise TypeError(f"{make.__name__}: Args describes {sorted(unknown)} in vain, and not {missing}")
     entries = [_entry(name, said.get(name), shared.get(name, Shared(""))) for name in names]
     text = "\n".join([before.rstrip("\n"), "", "Args:", *entries, "", _wrapped(state), "", after.strip("\n")]) + "\n"
-    paper = re.search(r"^References:\n((?:    .*\n?)+)", after, re.MULTILINE)
-    deviations = re.search(r"^Differs from (?:.+\n?)+", after, re.MULTILINE)
-    return Prose(text, _one_line(paper and paper[1]), _one_line(deviations and deviations[0]) or "none")
+    paper = _matched(r"(?<=^References:\n)(?:    .*\n?)+", after)
+    return Prose(text, _one_line(paper), _one_line(_matched(r"^Differs from (?:.+\n?)+", after)) or "none")
 
 
 def _cut(doc: str) -> tuple[str, dict[str, str], str]:
     """What stands before the Args, its entries by name, and what stands behind."""
     before, _, rest = doc.partition("\nArgs:\n")
-    section = re.match(r"(?:    .*\n?|\n(?=    ))*", rest)
-    block = section[0] if section else ""
-    entries = re.findall(r"^    (\w+): .*(?:\n {8}.*)*", block, re.MULTILINE)
-    bodies = re.findall(r"^    \w+: .*(?:\n {8}.*)*", block, re.MULTILINE)
-    return before, dict(zip(entries, bodies, strict=True)), rest[len(block) :]
+    block = _matched(r"(?:    .*\n?|\n(?=    ))*", rest)  # indented lines, and empty ones between them
+    entries = re.finditer(r"^    (\w+): .*(?:\n {8}.*)*", block, re.MULTILINE)
+    return before, {entry[1]: entry[0] for entry in entries}, rest[len(block) :]
 
 
 def _entry(name: str, own: str | None, shared: Shared) -> str:
@@ -76,5 +73,10 @@ def _wrapped(text: str, first: str = "", then: str = "") -> str:
     return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split()).rstrip(".")
+def _matched(pattern: str, text: str) -> str:
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[0] if found else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

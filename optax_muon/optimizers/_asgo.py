@@ -33,7 +33,7 @@ def asgo(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide the momentum by the root of the smaller side's averaged Gram matrix.
 
-    For hidden matrices; Muon with the gradients' covariance on one side averaged over steps. Without averages it is Muon.
+    For hidden matrices; Muon with an averaged covariance of the gradients on one side. Without averages it is Muon.
 
     .. math::
         M_t &= \mu M_{t-1} + (1 - \mu) G_t, \qquad S_t = \beta S_{t-1} + (1 - \beta) G_t G_t^T
