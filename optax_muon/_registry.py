@@ -53,7 +53,7 @@ class Card:
     learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = MappingProxyType({})
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _cards: dict[str, Card] = {}
