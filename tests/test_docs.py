@@ -41,6 +41,17 @@ def test_doctests(module):
     assert doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS).failed == 0
 
 
+def test_doctests_of_optimizers():
+    """A test of modules passes over functions that a decorator wraps."""
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    found = [
+        test for card in om.registry.values() for test in finder.find(card.make, card.name, module=False, globs={})
+    ]
+    results = [runner.run(test) for test in found]
+    assert sum(result.attempted for result in results) > 20
+    assert not any(result.failed for result in results)
+
+
 def test_the_readme_s_figures_are_those_of_the_records():
     assert figures.START + "\n" + figures.table() + "\n" + figures.END in (ROOT / "README.md").read_text()
 
@@ -62,7 +73,7 @@ def public_names():
 
 def test_every_public_name_stands_on_the_api_page():
     page = (ROOT / "docs" / "api.md").read_text()
-    written = set(re.findall(r"auto(?:function|class|exception|data):: (?:optax_muon\.)?(\w+)", page))
+    written = set(re.findall(r"(?:auto(?:function|class|exception)|py:data):: (?:optax_muon\.)?(\w+)", page))
     whole = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", page)]
     covered = [thing for module in whole for name, thing in vars(module).items() if not name.startswith("_")]
     for name, thing in public_names():
