@@ -32,6 +32,9 @@ class Finding(NamedTuple):
     assumed: bool = False
 
 
+VECTOR = Leaf("vector")
+
+
 class UnknownLeafError(ValueError):
     """A parameter whose role or axes cannot be told; the message names its path and shows a rule."""
 
@@ -70,10 +73,10 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
     tokens = path.split("/")
     name, module = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
     if len(shape) < 2 or VECTOR_NAME.fullmatch(name):
-        return Finding(Leaf("vector"), f"rank {len(shape)}" if len(shape) < 2 else f"named {name!r}")
+        return Finding(VECTOR, f"rank {len(shape)}" if len(shape) < 2 else f"named {name!r}")
     if EMBEDDING_NAME.fullmatch(name.lower()):
         if all(length == 1 for length in shape[:-1]):
-            return Finding(Leaf("vector"), "a single embedded token")
+            return Finding(VECTOR, "a single embedded token")
         return Finding(Leaf("embedding", len(shape) - 2, len(shape) - 1), f"named {name!r}")
     if name == "weight":
         raise UnknownLeafError("'weight' is (in, out) in some libraries and (out, in) in others")
@@ -82,7 +85,7 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
     if len(shape) == 2:
         return _dense(tokens, shape, beside)
     if len(shape) > 2 and name != "kernel" and sum(length > 1 for length in shape) <= 1:
-        return Finding(Leaf("vector"), "at most one axis longer than 1")
+        return Finding(VECTOR, "at most one axis longer than 1")
     found = _attention(module, shape, beside)
     if found is None and len(shape) == 3 and any("expert" in token.lower() for token in tokens):
         found = Finding(Leaf("hidden", 1, 2), "expert matrices, expert axis first")
@@ -114,7 +117,7 @@ def _convolution(module: str, shape: Shape) -> Finding:
     if not 3 <= len(shape) <= 5:
         raise UnknownLeafError("a convolution kernel has rank 3 to 5")
     if shape[-2] == 1:
-        return Finding(Leaf("vector"), "one input channel per group: depthwise", True)
+        return Finding(VECTOR, "one input channel per group: depthwise", True)
     leaf = Leaf("hidden", tuple(range(len(shape) - 1)), len(shape) - 1)
     if "transpose" in module or "deconv" in module:
         return Finding(leaf, "transposed convolution; its transpose_kernel=True swaps the last axes", True)

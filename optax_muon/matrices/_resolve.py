@@ -121,17 +121,18 @@ class _Question:
 # A program has a few trees, each whole and in the parts that its optimizers see.
 @functools.lru_cache(maxsize=32)
 def _answer(question: _Question) -> Mapping[str, Finding]:
-    shapes = question.shapes
+    shapes, only_names = question.shapes, not question.rules and question.given is None
     findings: dict[str, Finding] = {}
     unknown: dict[str, str] = {}
     for path, shape in shapes.items():
         try:
-            found = _by_rule(path, question) or _given(path, question) or by_name(path, shape, shapes)
+            told = None if only_names else _by_rule(path, question) or _given(path, question)
+            findings[path] = told or by_name(path, shape, shapes)
         except UnknownLeafError as error:
             unknown[path] = str(error)
             continue
-        found.leaf.check(path, shape)
-        findings[path] = found
+        if told:  # names give axes that fit
+            told.leaf.check(path, shape)
     if unknown:
         first = next(iter(unknown))
         lines = "\n".join(f"  {path} {shapes[path]}: {why}" for path, why in unknown.items())

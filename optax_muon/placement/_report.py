@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from optax_muon.linalg._flops import matrix_flops, plain_flops
+from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import matrix_shapes
-from optax_muon.placement._flops import matrix_flops, plain_flops
-from optax_muon.placement._loop import Op
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.placement._placement import Work
 from optax_muon.placement._sharding import find_layout

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import optax_muon as om
+from optax_muon.linalg._map_stack import after, map_stack, split_stack
 from optax_muon.placement._local import Local
-from optax_muon.placement._loop import after, map_stack, pieces
 from optax_muon.transforms import apply_to_matrices
 
 OP = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024)
@@ -98,11 +98,11 @@ def test_a_no_op_costs_copies_alone():
     assert program.memory_analysis().temp_size_in_bytes <= 1.3 * 4 * len(shapes) * 16 * 64
 
 
-def test_pieces_of_every_size():
+def test_a_stack_splits_into_any_sizes():
     x = jnp.arange(24.0).reshape(12, 2, 1)
     for sizes in ((12,), (5, 7), (1,) * 12, (2, 1, 1, 1, 1, 1, 1, 1, 3)):
-        got = jax.jit(pieces, static_argnums=1)(x, sizes)
+        got = jax.jit(split_stack, static_argnums=1)(x, sizes)
         assert [len(part) for part in got] == list(sizes)
         np.testing.assert_array_equal(jnp.concatenate(got), x)
-        nothing = jax.jit(pieces, static_argnums=1)(jnp.full_like(x, jnp.nan), sizes)
+        nothing = jax.jit(split_stack, static_argnums=1)(jnp.full_like(x, jnp.nan), sizes)
         assert all(bool(jnp.isnan(part).all()) for part in nothing)

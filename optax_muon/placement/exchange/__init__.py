@@ -14,7 +14,7 @@ matrices in a bucket of shape (4, 8, 32), C and D transposed, since a map that c
 them wide side last. On the mesh each device computes one matrix, a bucket of shape (1, 8, 32).
 
 **Run**: matrices that the devices compute at the same time, one on each. Four matrices on four devices are one run:
-device 0 computes A, device 1 B, device 2 C and device 3 D. Eight such matrices would be a run of two repetitions.
+device 0 computes A, device 1 B, device 2 C and device 3 D. Eight like A would be one run of two repetitions.
 
 **Round**: one exchange there and back, of one or several runs. Every device packs one tile for every other, (4, 64)
 elements. After the all-to-all device 0 holds the four tiles of A, again (4, 64), and assembles them to (8, 32); device

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array
 
 from optax_muon.linalg import Frobenius, NewtonSchulz
-from optax_muon.placement._loop import Op
+from optax_muon.linalg._map_stack import Op
 from optax_muon.placement.exchange._all_to_all import Grid
 
 
