@@ -1,4 +1,4 @@
-"""How an array lies over a mesh, as far as it can be told."""
+"""How an array is sharded over a mesh, as far as it can be told."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ Dims = tuple[tuple[str, ...], ...]
 
 
 class Layout(NamedTuple):
-    """Where the parts of one array are.
+    """How one array is sharded.
 
     Attributes:
         mesh: a `jax.sharding.Mesh` or `AbstractMesh`; None: no mesh in sight.
-        dims: for each dimension the axes that split it, major first; None: the mesh is known and these are not.
+        dims: for each dimension the axes that shard it, major first; None: the mesh is known and these are not.
         axes: the axes that may be used: all of them, or the Explicit ones of a mixed mesh.
         inside: whether the code runs inside the caller's own `jax.shard_map`, where the array is a shard already.
         spec: the same as ``dims``, as JAX writes it.
@@ -32,7 +32,14 @@ class Layout(NamedTuple):
 
 
 def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: Any = None) -> Layout:
-    """Find how an array lies: by its type, else by a spec given by hand, else by the array itself.
+    """Find how an array is sharded: by its type, else by a spec given by hand, else by the array itself.
+
+    Args:
+        array: an array, a tracer or a `jax.ShapeDtypeStruct`.
+        leaf: its axes; ``leaf.spec`` counts where no spec is given by hand.
+        path: its name, for messages.
+        mesh: of code without an ambient mesh.
+        spec: a `PartitionSpec` or `NamedSharding` given by hand, or None.
 
     Raises:
         ValueError: for a shard inside `jax.shard_map` whose spec is not known.
@@ -66,7 +73,10 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
 
 
 def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool = True) -> Dims:
-    """Axes of every dimension; axes of length one, and those that do not divide a whole dimension, split nothing."""
+    """Give the mesh axes of every dimension of an array of ``shape``.
+
+    Axes of length one shard nothing, and with ``whole`` neither do those whose product does not divide the length.
+    """
     entries = [*spec, *[None] * (len(shape) - len(spec))]
     dims = [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
     sizes = dict(mesh.shape)
@@ -78,7 +88,7 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
 
 
 def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
-    """Refuse a spec that names an axis which the mesh lacks; a name of a model's own needs rules to become one."""
+    """Raise where a spec names an axis that the mesh lacks; a name of a model's own needs rules to become one."""
     for name in jax.tree.leaves(tuple(spec)):
         if isinstance(name, str) and name not in mesh.axis_names:
             raise ValueError(
@@ -88,7 +98,7 @@ def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
 
 
 def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
-    """Axes longer than one of the given type; an empty mesh has none."""
+    """Names of the mesh's axes longer than one of the given type; an empty mesh has none."""
     if mesh is None or mesh.empty:
         return ()
     names = zip(mesh.axis_names, mesh.axis_types, strict=True)
@@ -96,13 +106,14 @@ def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
 
 
 def sizes_of(mesh: Any) -> Mapping[str, int]:
-    """Length of every axis."""
+    """Length of every mesh axis, by name."""
     return dict(mesh.shape)
 
 
 def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
+    """Find the layout of a shard inside the caller's own `jax.shard_map`, where only a spec can tell it."""
     manual = axes_of_type(mesh, AxisType.Manual)
-    kind = jax.typeof(array)
+    kind = jax.typeof(array)  # it says along which axes the value varies, each version of JAX under another name
     varying = getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
     if spec is None:
         if varying:

@@ -200,7 +200,7 @@ def _close(run: Run, y: Array, grid: Grid, width: int) -> Array:
 
 
 def run_shape(run: Run, grid: Grid) -> tuple[int, int]:
-    """Shape that one device holds of a matrix of the run."""
+    """Shape (m, share of n) that one device holds of a matrix of the run, padding included."""
     wholes = [team_block(kind, run.team).whole(_cells(run, grid)) for kind in run.kinds]
     sides = [whole[::-1] if kind.turned else whole for whole, kind in zip(wholes, run.kinds, strict=True)]
     return max(m for m, _ in sides), max(n for _, n in sides)
@@ -229,7 +229,7 @@ def _pad(x: Array, axis: int, length: int) -> Array:
 
 
 def _parts(flat: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
-    """Cut (devices, elements) into one (devices, *shape) for every shape."""
+    """Cut (devices, elements) into one array (devices, *shape) for every shape."""
     ends = [0]
     for shape in shapes:
         ends.append(ends[-1] + math.prod(shape))

@@ -25,7 +25,10 @@ def team_iteration(op: Op) -> NewtonSchulz | None:
 
 
 def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, float]] | None:
-    """FLOPs and bytes per device for an (m, n) matrix on a team of t; None: ``op`` runs on one device only."""
+    """Give the function from (m, n, t) to FLOPs and bytes per device for an (m, n) matrix on a team of t.
+
+    None: ``op`` runs on one device only.
+    """
     plain = team_iteration(op)
     if plain is None:
         return None
@@ -42,7 +45,7 @@ def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, flo
 
 
 def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
-    """Run the plain iteration on matrices (repeat, m, share of n), one after another.
+    """Run the plain iteration on matrices (repeat, m, share of n), one after another; the shape is kept.
 
     Per step: the sum of everyone's Gram matrix, own rows of its polynomial, a gather of these, own columns of the
     product. Teams are consecutive devices of the grid.
@@ -77,7 +80,7 @@ def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
 
 
 def _normalized(x: Array, axes: tuple[str, ...], groups: list[list[int]]) -> Array:
-    """`Frobenius` of the whole matrix: zero stays zero, NaN stays NaN."""
+    """Divide a share (m, share of n) by the Frobenius norm of the team's whole matrix: zero stays zero, NaN NaN."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     largest = jnp.max(lax.all_gather(jnp.max(jnp.abs(x)), axes, axis_index_groups=groups))
     x = x / jnp.where(largest == 0, 1, largest)

@@ -65,8 +65,8 @@ class _Exchange:
     def __post_init__(self):
         self.has_values = not isinstance(self.op, SpectralMap)  # carries, keys and infos of single matrices
         tiles = _tiles_and_values if self.has_values else _tiles
-        cuts = {s: tiles(self.works[s], self.schedule.cuts[s]) for s in dict(self.schedule.places)}
-        self.stacks: list[Stack] = [cuts[s][i] for s, i in self.schedule.places]
+        cuts = {s: tiles(self.works[s], self.schedule.cuts[s]) for s in dict(self.schedule.origins)}
+        self.stacks: list[Stack] = [cuts[s][i] for s, i in self.schedule.origins]
         self.arrived: dict[int, list[Array]] = {}
         self.learned: dict[int, list[PyTree]] = {}
 
@@ -89,7 +89,7 @@ class _Exchange:
 
     def collect(self, s: int) -> Done:
         """Put a shard together from the tiles that have come back."""
-        indices = [i for i, (owner, _) in enumerate(self.schedule.places) if owner == s]
+        indices = [i for i, (owner, _) in enumerate(self.schedule.origins) if owner == s]
         work = self.works[s]._replace(leaf=self.schedule.cuts[s].leaf)
         matrices = [join(self.arrived[i]) for i in indices]
         if not self.has_values:

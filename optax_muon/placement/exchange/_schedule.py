@@ -59,13 +59,13 @@ class Schedule(NamedTuple):
 
     Attributes:
         cuts: how each shard falls into stacks of tiles.
-        places: item index -> (shard, stack of its cut).
+        origins: item index -> (shard, stack of its cut).
         groups: what travels.
         stay: shards whose matrices are computed on the local device.
     """
 
     cuts: list[Cut]
-    places: list[tuple[int, int]]
+    origins: list[tuple[int, int]]
     groups: list[Group]
     stay: list[int]
 
@@ -88,13 +88,20 @@ def make_schedule(
     usable: Sequence[str],
     options: Options,
 ) -> Schedule:
-    """Plan one update; ``sizes``: length of every mesh axis; ``usable``: axes whose replicas may share the work.
+    """Plan one update.
+
+    Args:
+        op: the operation.
+        shards: what each array is a shard of.
+        sizes: length of every mesh axis.
+        usable: axes whose replicas may share the work.
+        options: limits and prices.
 
     Raises:
-        ValueError: where a slow axis cuts a matrix.
+        ValueError: where a slow axis shards a matrix.
     """
     cuts = [plan_cut(shard.shape, shard.leaf, shard.dims) for shard in shards]
-    places, items, stay = [], {}, []
+    origins, items, stay = [], {}, []
     kinds: dict[Any, Kind] = {}  # one object for equal ones, which are compared and asked again and again
     all_travel = [cut.travels for cut in cuts]
     for s, (shard, cut, travels) in enumerate(zip(shards, cuts, all_travel, strict=True)):
@@ -106,8 +113,8 @@ def make_schedule(
         for i, (block, (count, _, _)) in enumerate(zip(cut.blocks, matrix_shapes(shard.shape, cut.leaf), strict=True)):
             key = block, cut.split, shard.dtype
             kind = kinds[key] = kinds[key] if key in kinds else _kind(op, block, sizes, cut.split, shard.dtype)
-            items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(places)))
-            places.append((s, i))
+            items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(origins)))
+            origins.append((s, i))
     groups, costs = [], _costs(op, options)
     for (batch_axes, travels), members in items.items():
         free = [a for a in usable if a not in (*batch_axes, *options.slow_axes) and sizes[a] > 1]
@@ -116,8 +123,8 @@ def make_schedule(
         else:
             group = _divide(members, free, sizes, costs(members), options)
             groups += group
-            stay += [] if group else sorted({places[item.index][0] for item in members})
-    return Schedule(cuts, places, groups, stay)
+            stay += [] if group else sorted({origins[item.index][0] for item in members})
+    return Schedule(cuts, origins, groups, stay)
 
 
 def _require_fast(shard: Shard, cut: Cut, options: Options) -> None:
