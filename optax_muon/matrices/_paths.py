@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 # Names follow from a tree's structure alone, every stage of an update asks for them, and JAX composes key paths in
 # Python. A program has a handful of structures; a bound keeps one that makes them in a loop from filling memory.
+# A structure keeps the static parts of its nodes and no leaf.
 KNOWN_STRUCTURES = 64
 _names: dict[Any, tuple[str, ...]] = {}
 
@@ -51,7 +52,7 @@ def _flatten(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> tupl
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_leaf)
     try:
         known = _names.get(structure)
-    except TypeError:  # a node whose static part has no hash
+    except (TypeError, ValueError):  # a node whose static part cannot be compared, such as an array
         return _compose(tree, is_leaf), leaves, structure
     if known is None:
         known = _compose(tree, is_leaf)
