@@ -70,6 +70,7 @@ def by_name(path: str, shape: Shape, shapes: Mapping[str, Shape]) -> Finding:
 # The whole tree and the part that an optimizer sees of it ask for the same names, at init and at every trace.
 @functools.lru_cache(maxsize=1 << 14)
 def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
+    """Try names that settle the matter first, then ranks; raise rather than guess."""
     tokens = path.split("/")
     name, module = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
     if len(shape) < 2 or VECTOR_NAME.fullmatch(name):
@@ -95,6 +96,7 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
 
 
 def _dense(tokens: list[str], shape: Shape, beside: Beside) -> Finding:
+    """Find the role of a kernel (in, out) by its module's name."""
     name, module = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
     if HEAD_MODULE.fullmatch(module.lower()):
         return Finding(Leaf("head", 0, 1), f"module {module!r}")
@@ -112,6 +114,7 @@ def _dense(tokens: list[str], shape: Shape, beside: Beside) -> Finding:
 
 
 def _convolution(module: str, shape: Shape) -> Finding:
+    """Find the axes of a kernel (*window, in, out), or of a locally connected one (place, window * in, out)."""
     if "convlocal" in module.replace("_", "") and len(shape) == 3:
         return Finding(Leaf("hidden", 1, 2), "locally connected, one matrix per place")
     if not 3 <= len(shape) <= 5:

@@ -63,4 +63,5 @@ def _flatten(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> tupl
 
 
 def _compose(tree: PyTree, is_leaf: Callable[[Any], bool] | None) -> tuple[str, ...]:
+    """Compose the names of a tree's leaves, in the order of `jax.tree.leaves`."""
     return tuple(normalized(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0])

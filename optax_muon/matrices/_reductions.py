@@ -91,7 +91,7 @@ def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping
 
 
 def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
-    """Reduce every matrix over a side, axes kept with size 1, or with their own length where the side is cut."""
+    """Reduce every matrix over a side, with axes of length one where it was; a split's pieces each on their own."""
     axes = axes_over(leaf, over)
     if not _is_cut(leaf, over):
         return f(x, axis=axes, keepdims=True)
@@ -103,7 +103,7 @@ def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
 
 
 def _is_cut(leaf: Leaf, over: Side) -> bool:
-    """Tell whether the leaf's split cuts a side that is reduced over."""
+    """Tell whether matrices stand side by side along an axis that is reduced."""
     return leaf.split is not None and over in (leaf.split.side, "both")
 
 

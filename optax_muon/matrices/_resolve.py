@@ -103,6 +103,7 @@ class _Question:
         self.rules = tuple((pattern, target) for pattern, target in rules)
         self.given = None if given is None else {path: given[path] for path in shapes if path in given}
         self.examples = tuple(given or ())[:3]
+        # A message names a few of the given paths, whether the tree has them or not.
         told = () if self.given is None else tuple(self.given)
         by_identity = (*(target for _, target in self.rules), *(self.given or {}).values(), problems)
         self._key = (
@@ -121,6 +122,7 @@ class _Question:
 # A program has a few trees, each whole and in the parts that its optimizers see.
 @functools.lru_cache(maxsize=32)
 def _answer(question: _Question) -> Mapping[str, Finding]:
+    """Find the leaf of every parameter, and say in one error all that is not known."""
     shapes, only_names = question.shapes, not question.rules and question.given is None
     findings: dict[str, Finding] = {}
     unknown: dict[str, str] = {}
@@ -145,6 +147,7 @@ def _answer(question: _Question) -> Mapping[str, Finding]:
 
 
 def _given(path: str, question: _Question) -> Finding | None:
+    """Find a parameter's leaf among the given ones; None where none are given at all."""
     if question.given is None:
         return None
     if path not in question.given:

@@ -70,6 +70,7 @@ def cut(work: Work) -> list[Stack]:
     """Cut a parameter into stacks of its matrices, with its carries, keys and further arrays."""
     stacks = as_matrices(work.array, work.leaf)
     others = {name: as_matrices(x, work.leaf) for name, x in work.others.items()}
+    # Most operations have neither state nor keys; a stack then carries an empty tree.
     carries, keys = work.carries or ((),) * len(stacks), work.keys or (None,) * len(stacks)
     return [
         Stack(x, carries[i], keys[i], {name: given[i] for name, given in others.items()}) for i, x in enumerate(stacks)
@@ -89,6 +90,7 @@ def join(stacks: Sequence[Tree], axis: int = 0) -> Tree:
 
 def take(stack: Tree, start: int, stop: int) -> Tree:
     """Matrices ``start`` to ``stop`` of a stack, or entries of any tree of arrays; all of them are not copied."""
+    # XLA drops a slice of the whole, but tracing and compiling it is not free for thousands of parameters.
     return jax.tree.map(lambda x: x if stop - start == x.shape[0] else lax.slice_in_dim(x, start, stop), stack)
 
 
@@ -129,6 +131,7 @@ def buckets(
         key = (n, m, stack.dtype) if transposed else (m, n, stack.dtype)
         like = order.setdefault(key, [])
         limit = max_bytes(stack) if callable(max_bytes) else max_bytes
+        # Only the last bucket of a shape is open, so that stacks are joined in the order of the parameters.
         if not like or filled[key] + stack.nbytes > limit:
             like.append([])
             filled[key] = 0

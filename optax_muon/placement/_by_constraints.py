@@ -58,11 +58,13 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     What is left over a multiple of the devices shares places with other shapes, see `share_remainders`.
     """
     auto = axes_of_type(mesh, AxisType.Auto)
+    # Constraints speak of Auto axes alone: Explicit and Manual ones are part of the arrays' types.
     axes = [a for a in auto if a not in options.slow_axes and (options.axes is None or a in options.axes)]
     if not axes:
         return Local().run(op, works)
     devices = math.prod(mesh.shape[a] for a in axes)
     cuts = [cut(work) for work in works]
+    # Each on its own: its batch axis may be sharded already, and joined with others it would have to travel.
     whole = [w for w, work in enumerate(works) if _is_stack(work, devices)]
     owners = [(w, i) for w, stacks in enumerate(cuts) if w not in whole for i in range(len(stacks))]
     loose = [cuts[w][i] for w, i in owners]
@@ -86,6 +88,7 @@ def _runs(op: Op, loose: Sequence[Stack], devices: int, options: Options) -> lis
     """Plan the runs: the matrices of every bucket at consecutive places, remainders together where that may be."""
     sizes = [size_of(stack) for stack in loose]
     # Not merged with their transposes: the two are sharded along different axes, and joining them would move one twice.
+    # Half of ``max_bytes`` each way, on every device.
     joined = buckets(sizes, merge_transposes=False, max_bytes=options.max_bytes // 2 * devices)
     if isinstance(op, SpectralMap) and op.commutes_with_padding and not any(stack.others for stack in loose):
         return share_remainders(joined, sizes, devices, turn=op.commutes_with_transpose)
@@ -123,6 +126,7 @@ def _compute_run(
     distributed = PartitionSpec(route.axes)
     counts = [[stack.matrices.shape[0] for stack in stacks] for stacks in shapes]
     ends = [first + sum(count) for first, count in zip(firsts, counts, strict=True)]
+    # `jax.shard_map` divides evenly: the last places are padding.
     places = -(-max(ends) // route.devices) * route.devices
 
     def compute(xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list[Array], PyTree, Array]:
@@ -141,6 +145,7 @@ def _compute_run(
         trails.append(trail)
     # Shapes share a run only where the operation takes nothing beside the matrices.
     beside = jax.tree.map(lambda *xs: _padded(xs, firsts[0], places), *(stack[1:] for stack in shapes[0]))
+    # Maps make constants inside, which vary over no axis; without the check they need not be cast.
     mapped = jax.shard_map(
         compute, mesh=route.hops[-1].mesh, in_specs=(distributed,) * 3, out_specs=(distributed,) * 3,
         axis_names=set(route.axes), check_vma=False,
@@ -158,6 +163,7 @@ def _compute_run(
 
 def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
     """Join (count, ...) to (places, ...), from the place ``before``; the others hold zeros, or keys of no use."""
+    # Maps take zeros to zeros. Keys and counters have no such value and repeat the first one's: nothing reads it.
     first = jnp.zeros_like(xs[0][:1]) if jnp.issubdtype(xs[0].dtype, jnp.inexact) else xs[0][:1]
     count = sum(x.shape[0] for x in xs)
     return jnp.concatenate([*[first] * before, *xs, *[first] * (places - before - count)])
@@ -183,11 +189,13 @@ def _uncover(y: Array, shape: tuple[int, ...]) -> Array:
 
 def _is_stack(work: Work, devices: int) -> bool:
     """Tell whether a parameter holds a multiple of ``devices`` matrices, along its batch axes."""
+    # A split may have several stacks, which are as loose as those of any parameter.
     count = math.prod(work.array.shape[axis] for axis in work.leaf.batch(work.array.ndim))
     return work.leaf.split is None and count > 1 and count % devices == 0
 
 
 def _constrained(x: Array, sharding: NamedSharding | None) -> Array:
+    """Constrain an array to a sharding; None leaves it alone."""
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 
 

@@ -63,6 +63,7 @@ class Local(Placement):
                 in_flight = nbytes
             done = self._compute(op, bucket, members)
             results.update(zip((member.index for member in bucket), done, strict=True))
+            # One stands for all: they are parts of one buffer.
             last = done[-1].matrices
         spans = itertools.pairwise(itertools.accumulate([len(mine) for mine in cuts], initial=0))
         return [collect(work, [results[i] for i in range(*span)]) for work, span in zip(works, spans, strict=True)]

@@ -61,6 +61,7 @@ class OverMesh(Placement):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else value and tuple(value))
         for name in ("max_bytes", "flops_per_byte"):
+            # Not ``< 0``: NaN must raise too.
             if not getattr(self, name) >= 0:
                 raise ValueError(f"OverMesh: {name} must be >= 0, not {getattr(self, name)}")
         self._check(self.mesh)
@@ -79,6 +80,7 @@ class OverMesh(Placement):
         groups: dict[Any, list[int]] = {}
         for i, layout in enumerate(layouts):
             way = "local" if layout.mesh is None else "known" if layout.dims is not None else "unknown"
+            # Arrays of two meshes cannot enter one `jax.shard_map`, but those of one mesh share a plan.
             groups.setdefault((way, layout.mesh, layout.inside), []).append(i)
         done: dict[int, Done] = {}
         for (way, mesh, inside), members in groups.items():
@@ -118,6 +120,7 @@ class OverMesh(Placement):
         """Plan an update of arrays that are sharded as ``layouts`` say; also give each array's shard."""
         sizes = sizes_of(layouts[0].mesh)
         shards = [_shard(work, layout, sizes) for work, layout in zip(works, layouts, strict=True)]
+        # Inside the caller's own map, devices along an axis that does not shard the array may hold other matrices.
         usable = () if layouts[0].inside else layouts[0].axes
         return make_schedule(op, shards, sizes, usable, self.options), shards
 
@@ -130,8 +133,10 @@ class OverMesh(Placement):
         """Map whole arrays of known shardings in a `jax.shard_map` of their mesh."""
         mesh = layouts[0].mesh
         schedule, shards = self.schedule(op, works, layouts)
+        # Nothing is sharded, and dividing the work does not pay: every device computes all of it, as without a mesh.
         if not schedule.groups and not any(name for layout in layouts for dim in layout.dims or () for name in dim):
             return Local().run(op, works)
+        # Without the check of varying axes, since maps make constants inside.
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
 
         def body(arrays: list[Array], others: list, values: list, numbers: list[Array]) -> tuple[list[Array], list]:
@@ -145,6 +150,7 @@ class OverMesh(Placement):
         others = [
             {name: _resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
         ]
+        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: all go everywhere.
         values, numbers = jax.tree.map(
             lambda x: _resharded(x, whole, mesh), ([(w.carries, w.keys) for w in works], arrays_of(op))
         )
@@ -166,6 +172,7 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
     """Say what one device holds of an array; ``sizes``: length of every mesh axis."""
     assert layout.dims is not None
     shape = list(work.array.shape)
+    # There the array's shape is the shard's already.
     if not layout.inside:
         for axis, dim in enumerate(layout.dims):
             for name in dim:

@@ -64,13 +64,18 @@ def share_remainders(
         spans = tuple(Span(member.index, 0, stacks[member.index].shape[0]) for member in bucket)
         count = Placed(0, spans).end
         _, m, n = stacks[bucket[0].index].shape
+        # Nothing is left over, or there is nothing to compute.
         if not count % devices or not m * n:
             runs.append([Placed(0, spans)])
             continue
+        # The cost grows with the square of the short side and only linearly with the long one, so zeros are added to
+        # the long side alone. Tall matrices meet wide ones only where the map does not mind being transposed.
         key: tuple[Any, ...] = (min(m, n), turn or m <= n, stacks[bucket[0].index].dtype)
         shelves.setdefault(key, []).append(_Remainder(max(m, n), count % devices, spans))
     for remainders in shelves.values():
+        # Longest first: all matrices of a run are padded to its longest.
         shared = _first_fit(sorted(remainders, key=lambda entry: -entry.long), devices)
+        # No run is saved, so nothing is cut: fewer stacks travel.
         if len(shared) == len(remainders):
             runs += [[Placed(0, entry.spans)] for entry in remainders]
             continue

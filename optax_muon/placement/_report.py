@@ -136,11 +136,13 @@ def report(op: Op, placement: OverMesh, works: Sequence[Work]) -> PlacementRepor
     rows = [row for group in schedule.groups for row in _run_costs(op, group)]
     for s in schedule.stay:
         for count, m, n in matrix_shapes(shards[s].shape, shards[s].leaf):
+            # `matrix_flops` counts one pass over the entries too, which is no product.
             flops = count * (matrix_flops(op, m, n, shards[s].dtype) - m * n)
             rows.append(RunCost((), 0, count, (m, n), 1, count, flops, 0.0, 0.0, 0.0))
     shapes = [shape for work in works for shape in matrix_shapes(work.array.shape, work.leaf)]
     plain = sum(count * plain_flops(m, n) for count, m, n in shapes)
     elements = sum(math.prod(work.array.shape) * jnp.dtype(work.array.dtype).itemsize for work in works)
+    # The bounds of traffic differ: replicated matrices need no way there, but all of them on the way back.
     cut = any(name for layout in layouts for dim in layout.dims or () for name in dim)
     devices = math.prod(layouts[0].mesh.shape.values()) if works else 1
     return PlacementReport(tuple(rows), devices, plain, float(elements), cut)
@@ -158,6 +160,7 @@ def _run_cost(op: Op, run: Run, grid: Mapping[str, int], number: int) -> RunCost
     each, within = matrix_flops(op, *run.shape, dtype) - math.prod(run.shape), 0.0  # products alone
     if run.team > 1 and team is not None:
         each, within = team(*run.shape, run.team)
+    # Bytes that one device receives from all devices for each element that it gets from one.
     size = run.repeat * math.prod(grid.values()) * dtype.itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
     flops, sent = run.repeat * each, run.repeat * within

@@ -52,14 +52,17 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     spec = leaf.spec if spec is None else spec
     if isinstance(spec, NamedSharding):
         mesh, spec = mesh or spec.mesh, spec.spec
+    # Inside a map types tell along which axes a value varies, but not which dimension they shard.
     if axes_of_type(ambient, AxisType.Manual):
         return _inside(array, path, ambient, spec)
+    # The type of an array on an Explicit mesh cannot be wrong, so it comes before what was given by hand.
     explicit = axes_of_type(own, AxisType.Explicit)
     if explicit:
         spec = jax.typeof(array).sharding.spec
         return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
+    # An array on one device, of which no other device has a part.
     elif concrete and not abstract:
         return Layout()
     mesh = next((found for found in (mesh, own, ambient) if found is not None and not found.empty), None)
@@ -77,6 +80,7 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
 
     Axes of length one shard nothing, and with ``whole`` neither do those whose product does not divide the length.
     """
+    # A spec may be shorter than the shape; an entry may be None, a name, several names, or UNCONSTRAINED.
     entries = [*spec, *[None] * (len(shape) - len(spec))]
     dims = [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
     sizes = dict(mesh.shape)
@@ -90,6 +94,7 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
 def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
     """Raise where a spec names an axis that the mesh lacks; a name of a model's own needs rules to become one."""
     for name in jax.tree.leaves(tuple(spec)):
+        # JAX would say that the axis is not found, but not in which parameter.
         if isinstance(name, str) and name not in mesh.axis_names:
             raise ValueError(
                 f"{path}: its spec {spec} names the axis {name!r}, and the mesh has {', '.join(mesh.axis_names)}; "

@@ -104,6 +104,7 @@ class Lift:
         return accepted(tree, self.leaves, self.roles)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
+        """Draw one key per matrix, an array for each stack; None for an operation that needs none."""
         if isinstance(self.op, SpectralMap) or not self.op.needs_key:
             return None
         # The path's own hash, so that neither the order of a bucket nor its members change a matrix's key.

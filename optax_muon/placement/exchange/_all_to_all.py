@@ -29,8 +29,10 @@ def send(runs: Sequence[Run], stacks: Mapping[int, Array], grid: Grid) -> list[A
     devices, me = math.prod(grid.values()), lax.axis_index(tuple(grid))
     packed = [_pack(run, stacks, grid) for run in runs]
     if not runs[0].travels:
+        # Every device has all matrices already, and takes those that it computes.
         mine = [lax.dynamic_index_in_dim(x, me, 1) for x in packed]
         return [_open(run, x, grid) for run, x in zip(runs, mine, strict=True)]
+    # One buffer for all runs, devices first: a round is one collective, whose latency is paid once.
     flat = join([jnp.swapaxes(x, 0, 1).reshape(devices, -1) for x in packed], axis=1)
     flat = lax.all_to_all(flat, tuple(grid), 0, 0, tiled=True)
     arrived = _parts(flat, [(run.repeat, x.shape[-1]) for run, x in zip(runs, packed, strict=True)])
@@ -56,6 +58,7 @@ def send_back(runs: Sequence[Run], results: Sequence[Array], grid: Grid, dtype: 
     if not runs[0].travels:
         closed = [_close(run, y, grid, e)[:, 0] for run, y, e in zip(runs, results, widths, strict=True)]
         flat = join([x.reshape(-1) for x in closed])
+        # In the parameter's dtype: what is wider than that would be rounded after the journey anyway.
         flat = lax.all_gather(flat.astype(dtype), tuple(grid)).reshape(devices, -1)
     else:
         closed = [_close(run, y, grid, e) for run, y, e in zip(runs, results, widths, strict=True)]
@@ -112,6 +115,7 @@ def _pack(run: Run, stacks: Mapping[int, Array], grid: Grid) -> Array:
     Members of a team follow one another.
     """
     out, back = exchange_elements(run.kinds, run.team, grid)
+    # Every tile of a run is padded to the largest, since an all-to-all sends equal shares.
     width = out if run.travels else back
     packed = []
     for kind, parts in run.groups:
@@ -137,6 +141,8 @@ def _to_team(x: Array, kind: Kind, team: int) -> Array:
         axis = 1 if kind.turned else 2
         share_length = -(-x.shape[axis] // team)
         x = _pad(x, axis, team * share_length)
+        # A team may hold the long side in any order: the Gram matrix is a sum over it, and every column goes back to
+        # where it came from. So the split needs no exchange within the tile.
         x = x.reshape(*x.shape[:axis], team, share_length, *x.shape[axis + 1 :])
         x = jnp.moveaxis(x, axis, 1)
     return x.reshape(x.shape[0], team, -1)
@@ -159,6 +165,7 @@ def _own_piece(x: Array, kind: Kind, grid: Grid) -> Array:
     count = kind.block.replicas(grid)
     if count == 1:
         return x
+    # Devices along the other axes hold the same tile: each sends its share of it, and together they send it once.
     names = tuple(name for name in grid if name not in kind.block.axes)
     length = -(-x.shape[-1] // count)
     x = _pad(x, x.ndim - 1, count * length).reshape(*x.shape[:-1], count, length)
@@ -216,7 +223,9 @@ def _by_owner(run: Run, of: Callable[[Kind], Callable[[Array], Array]], x: Array
     kinds = list(run.kinds)
     if len(kinds) == 1:
         return of(kinds[0])(x)
+    # Kinds differ in how tiles make a matrix, and a program is the same on every device: it chooses while it runs.
     owners = [kinds.index(part.item.kind) for part in run.parts for _ in range(part.start, part.stop)]
+    # Idle devices do as the first kind does, on zeros.
     table = jnp.asarray([*owners, *[0] * (math.prod(grid.values()) // run.team - len(owners))])
     return lax.switch(table[lax.axis_index(tuple(grid)) // run.team], [of(kind) for kind in kinds], x)
 

@@ -65,6 +65,7 @@ class _Exchange:
     def __post_init__(self):
         self.has_values = not isinstance(self.op, SpectralMap)  # carries, keys and infos of single matrices
         tiles = _tiles_and_values if self.has_values else _tiles
+        # By shard first: one with several stacks is cut once.
         cuts = {s: tiles(self.works[s], self.schedule.cuts[s]) for s in dict(self.schedule.origins)}
         self.stacks: list[Stack] = [cuts[s][i] for s, i in self.schedule.origins]
         self.arrived: dict[int, list[Array]] = {}

@@ -24,6 +24,7 @@ def localize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
         for i, axis in enumerate(shard.leaf.batch(len(shard.shape))):
             names, length = shard.dims[axis], shard.shape[axis]
             if names:
+                # The same share that the mesh gives this device of the parameter itself.
                 x = lax.dynamic_slice_in_dim(x, lax.axis_index(names) * length, length, i)
         return x.reshape(-1, *x.shape[len(_whole_batch(shard, sizes)) + 1 :])
 
@@ -37,6 +38,7 @@ def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
     batch = shard.leaf.batch(len(shard.shape))
 
     def gather(x: Any) -> Any:
+        # What one matrix has (several pieces of a split) stays behind its batch axes, in one axis of its own.
         x = x.reshape(*(shard.shape[axis] for axis in batch), -1, *x.shape[1:])
         for i, axis in enumerate(batch):
             if shard.dims[axis]:

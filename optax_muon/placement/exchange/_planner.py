@@ -117,11 +117,14 @@ def plan_runs(items: Sequence[Item], grid: Mapping[str, int], costs: Costs) -> t
     Returns:
         The runs, and their cost in FLOPs of the slowest device.
     """
+    # Largest first, so that little is padded. Every process must come to the same plan: no order of hashes.
     items = sorted(items, key=lambda item: (item.kind.dtype, *(-x for x in item.kind.shape), str(item.kind)))
     devices = math.prod(grid.values())
     classes, starts, hard = _classes(items, costs.pads)
     teams = [t for t in range(1, devices + 1) if devices % t == 0] if costs.team_flops else [1]
+    # A run's cost depends on its kinds alone, so that thousands of matrices of few kinds are priced a few times.
     prices: dict[tuple[int, int, int], float] = {}
+    # Number of matrices that are planned -> least cost, and the last run's begin and team.
     best: dict[int, tuple[float, int, int]] = {0: (0.0, 0, 1)}
     for begin in range(starts[-1]):
         if begin not in best:
@@ -129,6 +132,7 @@ def plan_runs(items: Sequence[Item], grid: Mapping[str, int], costs: Costs) -> t
         first = bisect.bisect_right(starts, begin) - 1
         for team in teams:
             reach = begin + devices // team
+            # A run is full, or ends where the shape changes, or at a shape that may not share it.
             for end in {min(reach, starts[first + 1]), min(reach, hard[first])}:
                 key = (first, bisect.bisect_left(starts, end), team)
                 if key not in prices:
@@ -148,6 +152,7 @@ def exchange_elements(kinds: Sequence[Kind], team: int, grid: Mapping[str, int])
     back = [math.prod(team_block(kind, team).local) for kind in kinds]
     if not kinds[0].travels:
         return 0, max(back)
+    # Rounded up: pieces of one tile have one length.
     pieces = [-(-e // kind.block.replicas(grid)) for e, kind in zip(back, kinds, strict=True)]
     return max(pieces), max(back)
 
@@ -204,6 +209,7 @@ def _repeat(runs: Sequence[Run], devices: int) -> list[Run]:
     joined: list[Run] = []
     for run in runs:
         last = joined[-1] if joined else None
+        # Only of one kind: a device then treats all its matrices alike and chooses once.
         like = last is not None and (last.team, last.kinds) == (run.team, run.kinds) and len(run.kinds) == 1
         if last is not None and like and last.count == last.repeat * (devices // last.team):
             joined[-1] = last._replace(repeat=last.repeat + 1, parts=_merged(last.parts + run.parts))

@@ -108,6 +108,7 @@ def make_schedule(
         if options.slow_axes:
             _require_fast(shard, cut, options)
         if 0 in shard.shape or (not travels and shard.batch_axes):
+            # Whole matrices are here already, others on other devices: computed where they are.
             stay.append(s)
             continue
         for i, (block, (count, _, _)) in enumerate(zip(cut.blocks, matrix_shapes(shard.shape, cut.leaf), strict=True)):
@@ -117,6 +118,7 @@ def make_schedule(
             origins.append((s, i))
     groups, costs = [], _costs(op, options)
     for (batch_axes, travels), members in items.items():
+        # Along batch axes there are other matrices, and no matrix travels over a slow axis.
         free = [a for a in usable if a not in (*batch_axes, *options.slow_axes) and sizes[a] > 1]
         if travels:
             groups += _travel(members, free, sizes, costs(members), options)
@@ -177,6 +179,7 @@ def _travel(
     for item in members:
         cutting.setdefault(frozenset(item.kind.block.axes), []).append(item)
     extra = [a for a in free if options.axes is None or a in options.axes]
+    # All axes together, or one plan for every set of axes that shards some: fewer devices share, fewer bytes travel.
     choices = [[(list(frozenset().union(*cutting) | set(extra)), list(members))]]
     if options.axes is None:
         choices.append([(list(axes), some) for axes, some in cutting.items()])
@@ -189,6 +192,7 @@ def _travel(
                 runs, cost = plan_runs([item for item in some if item.kind.dtype == dtype], grid, costs)
                 total += cost
                 groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+        # The number decides between equal costs: groups cannot be compared.
         plans.append((total, len(plans), groups))
     return min(plans)[2]
 
@@ -206,12 +210,14 @@ def _divide(
         runs, cost = plan_runs([item for item in members if item.kind.dtype == dtype], grid, costs)
         total += cost
         groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+    # What each device computes if all compute everything.
     alone = sum(item.count * costs.flops(*item.kind.shape) for item in members)
     return groups if total < alone or options.axes is not None else []
 
 
 def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> list[list[Run]]:
     """Divide runs into rounds that send and receive at most ``max_bytes`` per device, one repetition at least."""
+    # As if full, so that the first run opens a round.
     devices, rounds, filled = math.prod(grid.values()), [], max_bytes
     for run in runs:
         elements = max(exchange_elements(run.kinds, run.team, grid))

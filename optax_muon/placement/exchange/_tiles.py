@@ -103,6 +103,7 @@ def team_block(kind: Kind, team: int) -> Block:
         return kind.block
     long = kind.block.rows if kind.turned else kind.block.cols
     length = math.prod(size for _, size in long)
+    # The dimensions of the long side become one: a member's share may begin inside any of them.
     share = ((tuple(name for names, _ in long for name in names), -(-length // team)),)
     return dataclasses.replace(kind.block, **{"rows" if kind.turned else "cols": share})
 
@@ -120,6 +121,7 @@ def plan_cut(shape: Sequence[int], leaf: Leaf, dims: Dims) -> Cut:
     side = cols if leaf.split.side == "output" else rows
     if any(names for names, _ in side):
         return Cut(dataclasses.replace(leaf, split=None), (Block(rows, cols),), leaf.split)
+    # Pieces of one size are one stack, as `as_matrices` has it.
     sizes = leaf.split.sizes[:1] if len(set(leaf.split.sizes)) == 1 else leaf.split.sizes
     pieces: list[Side] = [(((), size),) for size in sizes]
     blocks = [Block(rows, piece) if leaf.split.side == "output" else Block(piece, cols) for piece in pieces]
@@ -141,6 +143,7 @@ def assemble(z: Array, block: Block, grid: Mapping[str, int]) -> Array:
     k, rest = z.shape[0], [name for name in grid if name not in block.axes]
     names = list(grid)
     z = z.reshape(k, *grid.values(), z.shape[-1])
+    # Devices stand in the order of the mesh, tiles in that of the matrix; pieces of one tile side by side behind them.
     order = [1 + names.index(name) for name in (*block.axes, *rest)]
     z = jnp.transpose(z, (0, *order, z.ndim - 1))
     cells = [grid[name] for name in block.axes]
@@ -161,6 +164,7 @@ def disassemble(y: Array, block: Block, grid: Mapping[str, int]) -> Array:
     cells = [grid[name] for name in block.axes]
     rest = [name for name in grid if name not in block.axes]
     y = y.reshape(k, *cells, *[1] * len(rest), -1)
+    # Every device that holds the tile gets all of it.
     y = jnp.broadcast_to(y, (k, *cells, *(grid[name] for name in rest), y.shape[-1]))
     held = [*block.axes, *rest]
     y = jnp.transpose(y, (0, *(1 + held.index(name) for name in grid), y.ndim - 1))
