@@ -1,4 +1,4 @@
-"""Sums and norms of every matrix of a parameter in its own layout, and small states beside them.
+"""Sums and norms of every matrix of a parameter in its own axes, and small states beside them.
 
 Nothing is transposed or reshaped, so a sharded parameter pays one small reduction and no exchange.
 """
@@ -70,7 +70,7 @@ def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tu
 def map_with_memory(
     f: Callable[..., tuple[Array, Any]], updates: PyTree, leaves: Mapping[str, Leaf], memory: PyTree, *others: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where the states are entries of a dictionary by path."""
+    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where states are entries of a dictionary by path."""
     tables = [by_path(tree) for tree in others]
     done = {
         path: f(x, leaves[path], memory[path], *(table[path] for table in tables))
@@ -91,7 +91,7 @@ def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping
 
 
 def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
-    """Reduce every matrix over a side, with axes of length one where it was; a split's pieces each on their own."""
+    """Reduce every matrix over a side, axes kept with size 1, or with their own length where the side is cut."""
     axes = axes_over(leaf, over)
     if not _is_cut(leaf, over):
         return f(x, axis=axes, keepdims=True)
@@ -103,12 +103,12 @@ def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
 
 
 def _is_cut(leaf: Leaf, over: Side) -> bool:
-    """Tell whether matrices stand side by side along an axis that is reduced."""
+    """Tell whether the leaf's split cuts a side that is reduced over."""
     return leaf.split is not None and over in (leaf.split.side, "both")
 
 
 def _pieces(shape: tuple[int, ...], leaf: Leaf) -> Iterator[np.ndarray]:
-    """Masks of the matrices that stand side by side, each broadcastable against the parameter."""
+    """Yield masks of the matrices that stand side by side, each broadcastable against the parameter."""
     assert leaf.split is not None
     axes = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]
     place = np.arange(math.prod(shape[axis] for axis in axes)).reshape([shape[axis] for axis in axes])

@@ -19,11 +19,12 @@ from tests.placement.test_over_mesh import mesh_of
 SHAPES = {"up": (16, 64), "down": (64, 16), "proj": (16, 16), "gate": (16, 64), "experts": (4, 16, 32)}
 LEAVES = {name: om.Leaf("hidden", len(shape) - 2, len(shape) - 1) for name, shape in SHAPES.items()}
 GUARDED = hasattr(jax.sharding, "no_collectives")
+RANGE = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
 COLLECTIVE = re.compile(rf" = .*? ({'|'.join(KINDS)})(-start)?\(")
 
 
 def forbidden(*axes: str) -> Any:
-    """Raise while tracing where code of an Explicit mesh talks over these axes; JAX before 0.11 cannot."""
+    """Raise while tracing where code of an Explicit mesh talks over these axes, if JAX can."""
     return jax.sharding.no_collectives(frozenset(axes)) if GUARDED else contextlib.nullcontext()
 
 
@@ -66,16 +67,26 @@ def groups(line: str) -> np.ndarray:
     listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
     if listed:
         return np.array([[int(i) for i in group.split(",")] for group in re.findall(r"\{([\d,]+)\}", listed[1])])
-    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line)
+    named = re.search(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({RANGE}\))? \{{('[\w',]+)\}}", line)
     if named:
         sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])}
-        axes = [list(sizes).index(name) for name in re.findall(r"'(\w+)'", named[2])]
-        devices = np.arange(np.prod(list(sizes.values()))).reshape(list(sizes.values()))
+        axes = [list(sizes).index(name) for name in re.findall(r"'(\w+)'", named[4])]
+        devices = _range(named[2], named[3]) if named[2] else np.arange(np.prod(list(sizes.values())))
+        devices = devices.reshape(list(sizes.values()))
         last = np.moveaxis(devices, axes, range(-len(axes), 0))
         return last.reshape(-1, np.prod([devices.shape[axis] for axis in axes]))
-    shape, counts, order = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line).groups()
-    numbers = [[int(i) for i in text.split(",")] if text else None for text in (shape, counts, order)]
-    return np.arange(np.prod(numbers[1])).reshape(numbers[1]).transpose(numbers[2]).reshape(numbers[0])
+    ranged = re.search(rf"replica_groups=\[([\d,]+)\]<={RANGE}", line)
+    return _range(ranged[2], ranged[3]).reshape(_numbers(ranged[1]))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(i) for i in text.split(",")]
+
+
+def _range(counts: str, order: str | None) -> np.ndarray:
+    """Numbers from 0 in an array of these lengths, whose axes are then put in this order."""
+    numbers = np.arange(np.prod(_numbers(counts))).reshape(_numbers(counts))
+    return numbers.transpose(_numbers(order) if order else None)
 
 
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
@@ -92,7 +103,7 @@ def test_nothing_travels_over_slow_axes(kind):
     assert talk_over_tp(lowered(kind, P(None, "fsdp"), op)), "without the option the replicas would share the work"
 
 
-@pytest.mark.skipif(not GUARDED, reason="JAX 0.11 and newer")
+@pytest.mark.skipif(not GUARDED, reason="this JAX has no such guard")
 def test_a_forbidden_exchange_is_caught():
     """Without the option the plan uses ``tp``, and the guard of the test above says so."""
     with forbidden("tp"), pytest.raises(Exception, match="'tp' is forbidden"):
@@ -107,7 +118,7 @@ def test_nothing_travels_inside_an_iteration(kind):
         assert talking == {entry}
 
 
-@pytest.mark.skipif(not GUARDED, reason="JAX 0.11 and newer")
+@pytest.mark.skipif(not GUARDED, reason="this JAX has no such guard")
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
 def test_a_talking_iteration_is_caught(kind):
     with pytest.raises(Exception, match="'fsdp' is forbidden"):
