@@ -10,12 +10,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 project = "optax_muon"
 author = "the optax_muon authors"
 version = release = optax_muon.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "code_links"]
 html_math_renderer = "mathml"
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "records", "jupyter_execute"]
 html_theme = "furo"

@@ -68,3 +68,30 @@ def test_every_public_name_stands_on_the_api_page():
     for name, thing in public_names():
         assert thing.__doc__ or name == "registry", f"{name} has no docstring"
         assert name in written or any(thing is other for other in covered), f"{name} is not in docs/api.md"
+
+
+def named_on(page):
+    """Every name that stands in inline code on a page, with or without its module and its arguments."""
+    code = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL))
+    return {name for text in code for name in re.findall(r"\w+", text.split("(")[0])}
+
+
+MENUS = {
+    "transforms": ["transforms.md"],
+    "linalg": ["orthogonalization.md", "spectral-maps.md", "numerics.md"],
+    "norms": ["norms.md"],
+    "shapes": ["transforms.md"],
+    "diagnostics": ["diagnostics.md"],
+}
+
+
+def test_every_room_has_a_page():
+    assert set(MENUS) == {name for name in om.__all__ if isinstance(getattr(om, name), types.ModuleType)}
+
+
+@pytest.mark.parametrize("room", MENUS)
+def test_every_public_name_stands_on_its_room_s_page(room):
+    constants = {name for name in vars(getattr(om, room)) if name.isupper() and not name.startswith("_")}
+    names = {name.removeprefix(f"{room}.") for name, _ in public_names() if name.startswith(f"{room}.")}
+    missing = (names | constants) - set().union(*(named_on(page) for page in MENUS[room]))
+    assert not missing, f"{sorted(missing)}: a line and a formula in docs/{MENUS[room][0]}"
