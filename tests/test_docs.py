@@ -96,3 +96,11 @@ def test_every_public_name_stands_on_its_room_s_page(room):
     names = {name.removeprefix(f"{room}.") for name, _ in public_names() if name.startswith(f"{room}.")}
     missing = (names | constants) - set().union(*(named_on(page) for page in MENUS[room]))
     assert not missing, f"{sorted(missing)}: a line and a formula in docs/{MENUS[room][0]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_a_page_names_exist(page):
+    """All but those that the page on variants makes."""
+    named = re.findall(r"\b((?:optax_muon|tests|examples|docs)/[\w./-]*\w)", page.read_text())
+    lost = {name for name in named if "knee" not in name and not (ROOT / name).exists()}
+    assert not lost, f"{page.name} names {sorted(lost)}"

@@ -24,10 +24,10 @@ WORDS = {
     r"\bsecond_moment=": "second_moment_decay",
     r"\bOnTheSpot\b": "Local",
 }
-# Where a word is the field's own: the bytes of a device, their records, associative memory; a ratio of two sides.
+# Where a word is the field's own: the bytes of a device, their records, associative memory; a ratio, a remainder.
 NATURAL = re.compile(
     r"(temporary|device|gpu|tpu|bounded|peak|associative|activations'|time,)[\s_]+memory"
-    r"|memory on a mesh|\[memory\]|--memory|mesh_memory|left over right",
+    r"|memory on a mesh|\[memory\]|--memory|mesh_memory|left over (right|a multiple)",
     flags=re.IGNORECASE,
 )
 # The pages that say what things were called.
