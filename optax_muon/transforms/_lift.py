@@ -73,6 +73,9 @@ class Lift:
         """Map every update; also give, by path, what the operation learned (`Done.infos`).
 
         ``others`` are trees like ``updates``, whose matrices the operation takes by these names beside its own.
+
+        Raises:
+            ValueError: naming a path at which one of them has no array of the update's shape.
         """
         table, arrays = self.resolve(updates), by_path(updates)
         beside = {name: by_path(tree) for name, tree in others.items()}
@@ -83,7 +86,7 @@ class Lift:
                 leaf,
                 carries.get(path, ()) if table else (),
                 self._keys(path, arrays[path], leaf, state),
-                {name: tree[path] for name, tree in beside.items()},
+                {name: _beside(name, tree, path, arrays[path]) for name, tree in beside.items()},
                 path,
             )
             for path, leaf in table.items()
@@ -111,6 +114,13 @@ class Lift:
         key = jax.random.fold_in(key, state.count)
         shapes = matrix_shapes(array.shape, leaf)
         return tuple(jax.random.split(jax.random.fold_in(key, i), shape[0]) for i, shape in enumerate(shapes))
+
+
+def _beside(name: str, tree: dict[str, Array], path: str, array: Array) -> Array:
+    if path not in tree or tree[path].shape != array.shape:
+        there = f"shape {tree[path].shape}" if path in tree else "nothing"
+        raise ValueError(f"{path}: {name} has {there} where the updates have shape {array.shape}")
+    return tree[path]
 
 
 def apply_to_matrices(

@@ -80,10 +80,11 @@ class PowerHammer(MatrixOp):
         return jnp.asarray(np.broadcast_to(_generic(shape), (*shape[:-2], min(shape[-2:]))), accumulator_dtype(dtype))
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Follow the top direction, then set its singular value."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "PowerHammer")
         if 0 in x.shape:
             return x, carry, Info()

@@ -66,14 +66,15 @@ class LeadingSubspace(GradientOp):
         return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and treat ``x``, a Nesterov heavy ball; stacks are (reduction, output)."""
         del key
+        self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
         wide = accumulator_dtype(x.dtype)
-        g = squarable(per_matrix["gradient"].astype(wide))
+        g = squarable(others["gradient"].astype(wide))
         # One scalar for all matrices, so that the decomposition is skipped and not merely masked after the first
         # update.
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)

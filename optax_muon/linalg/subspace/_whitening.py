@@ -19,6 +19,7 @@ class GradientOp(MatrixOp):
 
     # Gram matrices here are X X^T: a complex matrix would want X X^H everywhere.
     real_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("gradient",)
 
     @abc.abstractmethod
     def at(self: Op, count: Array) -> Op:
@@ -73,13 +74,14 @@ class KroneckerWhitening(GradientOp):
         return memory
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient``, then whiten ``x``; a matrix without a factor passes."""
         del key
+        self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        g = others["gradient"].astype(accumulator_dtype(x.dtype))
         old, new = self._seeded(g, carry), {}
         # Both factors are renewed from the old ones, so neither sees the other's present gradient.
         roots = self._roots(old)
@@ -160,13 +162,14 @@ class OneSidedWhitening(GradientOp):
         return {"factor": jnp.zeros(full, wide), "basis": jnp.broadcast_to(jnp.eye(n, dtype=wide), full)}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and whiten ``x``."""
         del key
+        self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
-        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        g = others["gradient"].astype(accumulator_dtype(x.dtype))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
         factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
         basis = followed(carry["basis"], factor, self.how)
