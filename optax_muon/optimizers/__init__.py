@@ -44,5 +44,3 @@ from optax_muon.optimizers._splus import splus as splus
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_rules as symmetry_rules
 from optax_muon.optimizers._transported_scion import transported_scion as transported_scion
-
-__all__ = [name for name in globals() if not name.startswith("_")]  # pyright: ignore[reportUnsupportedDunderAll]
