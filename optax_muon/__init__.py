@@ -1,6 +1,8 @@
 """optax_muon: Muon and its family of matrix optimizers as composable Optax transformations."""
 
 # ruff: noqa: F403, F405 - an optimizer's name is imported in one place, by optimizers/__init__.py
+import typing as _typing
+
 from optax_muon import diagnostics as diagnostics
 from optax_muon import linalg as linalg
 from optax_muon import norms as norms
@@ -35,7 +37,8 @@ from optax_muon.transforms import remember_previous_params as remember_previous_
 from optax_muon.transforms import step_with_two_gradients as step_with_two_gradients
 
 __version__ = "0.1.0"
-__getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local"})
+if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
+    __getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local"})
 
 __all__ = [
     # modules

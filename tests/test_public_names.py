@@ -90,3 +90,12 @@ def test_names_are_handed_on_explicitly(path):
 
 def test_type_checkers_may_read_the_package():
     assert (ROOT / "py.typed").exists()
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda p: str(p.parent.relative_to(ROOT.parent)))
+def test_old_names_are_hidden_from_type_checkers(path):
+    """A module's ``__getattr__`` makes every misspelled name of it right in their eyes."""
+    for node in ast.parse(path.read_text()).body:
+        assigned = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+        hidden = "put __getattr__ under `if not typing.TYPE_CHECKING:`, as optax_muon/__init__.py does"
+        assert "__getattr__" not in [*assigned, getattr(node, "name", "")], f"{path}: {hidden}"
