@@ -5,48 +5,21 @@ import jax.numpy as jnp
 import pytest
 
 import optax_muon as om
-from optax_muon import linalg, norms
-from optax_muon.transforms._rotated import _Back, _Into, _Turn
-from optax_muon.transforms._smoothness import _ChangeRate
+from optax_muon import linalg
+from optax_muon.transforms._rotated import _Turn
+from tests.contracts.collection import OPS, WHITEN, unlisted
 
-WHITEN = linalg.OneSidedWhitening()
-OPS = [
-    linalg.BySize(2, linalg.RandomizedPolar(rank=2)),
-    linalg.Center("reduction"),
-    linalg.Composed(linalg.SVDPolar(), WHITEN),
-    linalg.KroneckerWhitening(),
-    linalg.LeadingSubspace(rank=2),
-    linalg.LowRankStorm(rank=2),
-    WHITEN,
-    linalg.PowerHammer(1.0),
-    linalg.PowerStep(rank=2),
-    linalg.RandomizedPolar(rank=2),
-    linalg.SketchedThresholdClip(linalg.ConstantThreshold(1.0), linalg.RandomizedSVD(rank=2)),
-    linalg.Spectrum(),
-    linalg.ThresholdClip(linalg.ConstantThreshold(1.0)),
-    norms.Oracle(norms.Spectral()),
-    _Back(linalg.IdentityBasis()),
-    _ChangeRate(norms.Spectral()),
-    _Into(linalg.IdentityBasis()),
-    _Turn(),
-]
 every_op = pytest.mark.parametrize("op", [pytest.param(op, id=type(op).__name__) for op in OPS])
 SHAPE = (2, 4, 6)
 
 
-def subclasses(cls):
-    """Every class of the package below ``cls`` that can be built."""
-    below = [found for sub in cls.__subclasses__() for found in (sub, *subclasses(sub))]
-    return [x for x in below if x.__module__.startswith("optax_muon.") and not x.__abstractmethods__]
-
-
-def call(op, **others):
+def call(op, trace=jax.eval_shape, **others):
     """Trace one call of an operation."""
     x = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     carry = ({}, {}) if isinstance(op, _Turn) else jax.eval_shape(lambda: op.init(SHAPE, jnp.float32))
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), SHAPE[0])) if op.needs_key else None
     apply = (op.at(jnp.int32(0)) if isinstance(op, linalg.GradientOp) else op).apply
-    return jax.eval_shape(lambda x, carry, key, others: apply(x, carry, key=key, **others), x, carry, key, others)
+    return trace(lambda x, carry, key, others: apply(x, carry, key=key, **others), x, carry, key, others)
 
 
 def like(*shape):
@@ -54,8 +27,8 @@ def like(*shape):
 
 
 def test_every_operation_is_here():
-    missing = {x.__name__ for x in subclasses(linalg.MatrixOp)} - {type(op).__name__ for op in OPS}
-    assert not missing, f"add an instance of {sorted(missing)} to OPS in tests/contracts/test_matrix_ops.py"
+    missing = unlisted(linalg.MatrixOp, OPS)
+    assert not missing, f"add one of {missing} to OPS in tests/contracts/collection.py"
 
 
 @every_op
