@@ -82,10 +82,42 @@ def test_files_and_functions_stay_small(path):
     assert path.name not in ("utils.py", "common.py")
 
 
-def test_only_the_lift_and_matrices_know_stacks():
-    for path in FILES:
-        if path.parent.name in ("optimizers",):
-            assert "as_matrices" not in path.read_text(), path
+CUTTING = {"as_matrices", "restore"}
+MAY_CUT = {
+    "transforms/_lift.py": "the only way from a tree of updates to matrices and back",
+    "diagnostics/_blocks.py": "measures look at the matrices of a tree; nothing of them goes into an update",
+}
+RESHAPING = {"reshape", "stack", "moveaxis", "swapaxes", "shard_map", "make_mesh", "with_sharding_constraint"}
+MAY_RESHAPE = {
+    "diagnostics/_inputs.py": "activations, whose axes no leaf tells",
+    "diagnostics/_lanczos.py": "random numbers, made flat",
+}
+
+
+def mentions(path, names):
+    """Where a file imports one of ``names`` or looks it up; a variable may be called as it likes."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((alias.name, node.lineno) for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.Attribute) and node.attr in names:
+            yield node.attr, node.lineno
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_stacks_are_cut_and_joined_in_few_places(path):
+    where = path.relative_to(ROOT)
+    if where.parts[0] not in ("matrices", "placement") and str(where) not in MAY_CUT:
+        found = list(mentions(path, CUTTING))
+        assert not found, f"{where} cuts parameters into matrices itself, {found}; lift an operation instead"
+    if where.parts[0] in ("transforms", "optimizers", "diagnostics") and str(where) not in MAY_RESHAPE:
+        found = list(mentions(path, RESHAPING))
+        assert not found, f"{where} reshapes or shards, {found}; lift an operation instead"
+
+
+def test_permissions_are_used():
+    for permitted, names in ((MAY_CUT, CUTTING), (MAY_RESHAPE, RESHAPING)):
+        for where in permitted:
+            assert any(mentions(ROOT / where, names)), f"{where} needs no permission"
 
 
 def test_importing_and_constructing_run_no_jax_operation():

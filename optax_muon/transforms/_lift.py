@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
+from optax_muon.linalg import FLOAT32, MatrixOp, SpectralMap
+from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.placement._over_mesh import OverMesh
@@ -105,6 +105,21 @@ class Lift:
             ValueError: naming a leaf that is no matrix of an accepted role, and the cure.
         """
         return accepted(tree, self.leaves, self.roles)
+
+    def used(self, tree: PyTree, done: dict[str, Done]) -> PyTree:
+        """Give the part of every matrix that an operation of low rank used, ``a b^T`` of `Info.factors`, like ``tree``.
+
+        It is made where the parameter is sharded.
+        """
+        table = self.resolve(tree)
+
+        def product(path: str, x: Array, result: Done) -> Array:
+            """Multiply one parameter's factors."""
+            # (m + n) rank floats a matrix: the product itself never travels between devices.
+            stacks = [FLOAT32.matmul(a, b.mT) for a, b in (info.factors for info in result.infos)]
+            return restore(stacks, table[path], x.shape)
+
+        return map_by_path(product, tree, done)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
         if isinstance(self.op, SpectralMap) or not self.op.needs_key:
