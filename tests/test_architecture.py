@@ -89,7 +89,7 @@ MAY_CUT = {
 }
 RESHAPING = {"reshape", "stack", "moveaxis", "swapaxes", "shard_map", "make_mesh", "with_sharding_constraint"}
 MAY_RESHAPE = {
-    "diagnostics/_inputs.py": "activations, whose axes no leaf tells",
+    "diagnostics/_layer_inputs.py": "activations, whose axes no leaf tells",
     "diagnostics/_lanczos.py": "random numbers, made flat",
 }
 
@@ -118,6 +118,44 @@ def test_permissions_are_used():
     for permitted, names in ((MAY_CUT, CUTTING), (MAY_RESHAPE, RESHAPING)):
         for where in permitted:
             assert any(mentions(ROOT / where, names)), f"{where} needs no permission"
+
+
+# Names that stand twice because their folders make both the natural one.
+TWICE = {
+    "Frobenius": "what an iteration divides by, and a norm",
+    "Spectral": "a shape scale, and a norm",
+    "report": "of a model, and of a placement",
+    "_report": "of a model, and of a placement",
+    "_spectra": "measures of singular values, and the optimizer of that name",
+}
+
+
+def doubled(found):
+    """Names that more than one file has, with the files."""
+    where: dict[str, list[str]] = {}
+    for name, path in found:
+        where.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    return {name: files for name, files in where.items() if len(files) > 1 and name not in TWICE}
+
+
+def defined(path):
+    """Classes, private ones too, and public functions of a file."""
+    for node in ast.parse(path.read_text()).body:
+        public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if public or isinstance(node, ast.ClassDef):
+            yield node.name, path
+
+
+def test_no_name_stands_twice():
+    again = doubled(entry for path in FILES for entry in defined(path))
+    assert not again, f"rename one of each (or say in TWICE why both are natural): {again}"
+    again = doubled((path.stem, path) for path in FILES if path.name != "__init__.py")
+    assert not again, f"rename one of each (or say in TWICE why both are natural): {again}"
+
+
+def test_names_that_may_stand_twice_do():
+    names = [name for path in FILES for name, _ in defined(path)] + [path.stem for path in FILES]
+    assert all(names.count(name) > 1 for name in TWICE)
 
 
 def test_importing_and_constructing_run_no_jax_operation():

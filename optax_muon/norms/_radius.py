@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.norms._norm import require_positive
+from optax_muon.linalg._inputs import require_positive
 
 
 class Radius(abc.ABC):
@@ -38,7 +38,7 @@ class Fixed(Radius):
 
     def __post_init__(self):
         """Raise on a radius that is not positive."""
-        require_positive(self.radius, "Fixed")
+        require_positive("Fixed", finite=True, radius=self.radius)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radius, once per matrix."""
@@ -120,7 +120,7 @@ class Clipped(Radius):
 
     def __post_init__(self):
         """Raise on a limit that is not positive."""
-        require_positive(self.limit, "Clipped")
+        require_positive("Clipped", finite=True, limit=self.limit)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radii."""

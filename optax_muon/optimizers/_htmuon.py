@@ -67,7 +67,7 @@ def htmuon(
     direction = transforms.apply_to_matrices(power, leaves=leaves, placement=placement)
     if interval != 1:
         plain = transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement)
-        direction = transforms.every(interval, direction, otherwise=plain)
+        direction = transforms.alternate(interval, direction, otherwise=plain)
     return optax.chain(
         transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
         direction,

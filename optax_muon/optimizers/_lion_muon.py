@@ -71,6 +71,6 @@ def lion_muon(
     )
     return optax.chain(
         transforms.two_rate_ema(*momentum, accumulator_dtype=state_dtype),
-        transforms.every(period, orthogonal, otherwise=sign),
+        transforms.alternate(period, orthogonal, otherwise=sign),
         optax.scale_by_learning_rate(learning_rate),
     )

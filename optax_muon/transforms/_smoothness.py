@@ -13,9 +13,9 @@ from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Norm, Oracle
 from optax_muon.norms._norm import inner
+from optax_muon.transforms._by_role import ROLES, keys_by_path
 from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._lmo import with_vector_axes
-from optax_muon.transforms._roles import ROLES, keys_by_path
 
 
 class SmoothnessSample(NamedTuple):

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices.flax._layer_axes import Site
-from optax_muon.matrices.flax._layer_table import Kind, lookup
+from optax_muon.matrices.flax._layer_table import LayerKind, lookup
 from optax_muon.matrices.flax._roles import Attention, by_name, with_role
 
 Modules = Mapping[type, Mapping[str, Leaf]]
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
 
 
 def read_site(
-    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules
+    site: Site, kinds: Mapping[type, LayerKind], attention: Attention, modules: Modules
 ) -> Finding | UnknownLeafError:
     """Read one parameter, with axes as its own module counts them; return the error where it cannot be told."""
     own = (lookup(modules, site.module) or {}).get(site.name)
