@@ -11,6 +11,7 @@ import optax_muon as om
 
 ROOT = pathlib.Path(om.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = sorted(pathlib.Path(__file__).parent.rglob("*.py"))
 LAYERS = {
     "linalg": 0,
     "norms": 1,
@@ -156,6 +157,61 @@ def test_no_name_stands_twice():
 def test_names_that_may_stand_twice_do():
     names = [name for path in FILES for name, _ in defined(path)] + [path.stem for path in FILES]
     assert all(names.count(name) > 1 for name in TWICE)
+
+
+# What a card says in words. Rows of a contract depend on its typed fields alone, such as `couples`.
+PROSE = {"chain", "deviations", "paper", "__doc__"}
+ASKS = (ast.If, ast.IfExp, ast.While, ast.comprehension, ast.Return, ast.keyword, ast.Lambda)
+
+
+def switches(text):
+    """Lines of a test that decide by a card's words, instead of comparing them."""
+    found = []
+
+    def visit(node, within, asserted=False):
+        searched = isinstance(node, ast.Compare) and any(isinstance(op, ast.In | ast.NotIn) for op in node.ops)
+        excused = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)
+        asks = isinstance(node, ASKS) or excused or (searched and not asserted)
+        asked = [*within, node] if asks else within
+        words = isinstance(node, ast.Attribute) and node.attr in PROSE and getattr(node.value, "id", "") != "optax"
+        if asked and (words or (isinstance(node, ast.Attribute) and node.attr == "getdoc")):
+            found.append(node.lineno)
+        for child in ast.iter_child_nodes(node):
+            # A body is no part of the question that its head asks.
+            body = isinstance(node, ast.If | ast.While) and child is not node.test
+            visit(child, within if body else asked, isinstance(node, ast.Assert))
+
+    visit(ast.parse(text), [])
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in TESTS if path.parent.name in ("contracts", "optimizers")], ids=lambda path: path.stem
+)
+def test_no_prose_switches_a_contract_off(path):
+    lines = switches(path.read_text())
+    assert not lines, f"{path.name} decides by a card's words in lines {lines}: give the card a field instead"
+
+
+def test_switches_are_seen():
+    for wrong in (
+        'if "couples" in card.chain:\n    pass',
+        'def in_place(card):\n    return "in place" in card.chain',
+        'assert seen or "in place" in card.chain',
+        "rows = [c for c in cards if c.deviations != 'none']",
+        'pytest.param(card, marks=skip if card.make.__doc__.startswith("A") else ())',
+        'names = {n for n, c in registry.items() if "arXiv" in c.paper}',
+        'skip = "in place" in card.chain',
+        'first = next(x for x in card.chain if x.isdigit())\nwhile "a" in inspect.getdoc(card.make):\n    pass',
+    ):
+        assert switches(wrong), wrong
+    for right in (
+        "assert card.chain",
+        "assert chain(card) == card.chain",
+        "assert card.paper in card.make.__doc__",
+        "if card.couples:\n    optax.chain(a, b)",
+    ):
+        assert not switches(right), right
 
 
 def test_importing_and_constructing_run_no_jax_operation():
