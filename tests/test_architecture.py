@@ -179,7 +179,7 @@ def switches(text):
         for child in ast.iter_child_nodes(node):
             # A body is no part of the question that its head asks.
             body = isinstance(node, ast.If | ast.While) and child is not node.test
-            visit(child, within if body else asked, isinstance(node, ast.Assert))
+            visit(child, within if body else asked, asserted or isinstance(node, ast.Assert))
 
     visit(ast.parse(text), [])
     return sorted(set(found))
@@ -209,6 +209,7 @@ def test_switches_are_seen():
         "assert card.chain",
         "assert chain(card) == card.chain",
         "assert card.paper in card.make.__doc__",
+        "assert sum(word in card.make.__doc__ for card in cards) > 1",
         "if card.couples:\n    optax.chain(a, b)",
     ):
         assert not switches(right), right
