@@ -2,11 +2,11 @@
 
 import abc
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._inputs import require_positive
 
 
@@ -34,7 +34,7 @@ class Fixed(Radius):
         Pethick et al., Scion, arXiv 2502.07529.
     """
 
-    radius: Any = 1.0
+    radius: Number = 1.0
 
     def __post_init__(self):
         """Raise on a radius that is not positive."""
@@ -58,7 +58,7 @@ class DualPower(Radius):
         Lau, Long, Su, PolarGrad, arXiv 2505.21799; other powers: Lau and Su, arXiv 2605.18106.
     """
 
-    power: Any = 1.0
+    power: Number = 1.0
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radii; a zero dual norm has radius zero whatever the power."""
@@ -116,7 +116,7 @@ class Clipped(Radius):
         ValueError: for a limit that is not positive.
     """
 
-    limit: Any = 1.0
+    limit: Number = 1.0
 
     def __post_init__(self):
         """Raise on a limit that is not positive."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact, require_positive
 from optax_muon.linalg._map import Info, MatrixOp
@@ -34,7 +35,7 @@ class Hammer(ExactMap):
         Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
 
     def __post_init__(self):
         """Raise on a value that is not positive."""
@@ -66,7 +67,7 @@ class PowerHammer(MatrixOp):
         Newhouse et al., arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
     iterations: int = 16
 
     def __post_init__(self):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, SpectralMap
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
@@ -45,9 +46,9 @@ class LeadingSubspace(GradientOp):
     """
 
     rank: int = 64
-    momentum: Any = 0.95
-    second_moment: Any = 0.95
-    gamma: Any = 0.2
+    momentum: Number = 0.95
+    second_moment: Number = 0.95
+    gamma: Number = 0.2
     orthogonalizer: SpectralMap = NewtonSchulz()
     epsilon: float = 1e-8
     count: Any = 0

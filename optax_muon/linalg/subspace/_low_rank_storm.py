@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._whitening import GradientOp
@@ -34,7 +35,7 @@ class LowRankStorm(GradientOp):
     State: (m + n + 1) r floats for an m x n matrix.
     """
 
-    momentum: Any = 0.9
+    momentum: Number = 0.9
     rank: int = 8
     oversampling: int = 2
     first: Any = True

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
@@ -53,7 +54,7 @@ class KroneckerWhitening(GradientOp):
         Lin et al., KL-Shampoo, arXiv 2509.03378.
     """
 
-    decay: Any = 0.95
+    decay: Number = 0.95
     refresh: Refresh = Refresh()
     max_side: int = 10000
     epsilon: float = 1e-8
@@ -146,7 +147,7 @@ class OneSidedWhitening(GradientOp):
         An et al., ASGO, arXiv 2503.20762, github.com/infinity-stars/ASGO.
     """
 
-    decay: Any = 0.8
+    decay: Number = 0.8
     refresh: Refresh = Refresh(every=1, method="decompose")
     epsilon: float | None = None
     how: Any = KEEP
