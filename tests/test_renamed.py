@@ -16,6 +16,13 @@ def test_an_old_name_gives_the_new_thing_with_a_warning():
         _ = om.nothing
 
 
+@pytest.mark.parametrize(("module", "old", "new"), [("transforms", "every", "alternate")])
+def test_old_names_of_modules(module, old, new):
+    owner = getattr(om, module)
+    with pytest.warns(DeprecationWarning, match=f"optax_muon.{module}.{old} is now optax_muon.{module}.{new}"):
+        assert getattr(owner, old) is getattr(owner, new)
+
+
 def test_an_old_argument_is_passed_on_under_its_new_name():
     @renamed_arguments(epsilon="eps")
     def f(x, *, eps=1.0):

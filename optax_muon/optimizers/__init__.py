@@ -1,5 +1,7 @@
 """Named optimizers, one file per paper."""
 
+import typing as _typing
+
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo
@@ -46,5 +48,5 @@ from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as sy
 from optax_muon.optimizers._symmetry_compatible import symmetry_ops as symmetry_ops
 from optax_muon.optimizers._transported_scion import transported_scion as transported_scion
 
-__getattr__ = _renamed_names(__name__, {"symmetry_rules": "symmetry_ops"})
-__all__ = [name for name in globals() if not name.startswith("_")]  # pyright: ignore[reportUnsupportedDunderAll]
+if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
+    __getattr__ = _renamed_names(__name__, {"symmetry_rules": "symmetry_ops"})

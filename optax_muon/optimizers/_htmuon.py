@@ -57,7 +57,7 @@ def htmuon(
     direction = on.apply(power)
     if interval != 1:
         plain = on.apply(orthogonalizer or best())
-        direction = transforms.every(interval, direction, otherwise=plain)
+        direction = transforms.alternate(interval, direction, otherwise=plain)
     return optax.chain(
         on.ema(momentum, nesterov=nesterov),
         direction,

@@ -15,7 +15,7 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
     kind="matrix",
     confidence="EXACT",
     state=StateSize(1),
-    chain="two_rate_ema -> every(orthogonalize -> scale_by_shape | scale_by_sign) -> decay -> "
+    chain="two_rate_ema -> alternate(orthogonalize -> scale_by_shape | scale_by_sign) -> decay -> "
     "scale_by_schedule -> learning rate",
     learning_rate=1e-3,
 )
@@ -59,7 +59,7 @@ def lion_muon(
     orthogonal = optax.chain(on.apply(orthogonalizer or best()), on.scale_by_shape(shape_scale))
     return optax.chain(
         on.bind(transforms.two_rate_ema)(*momentum),
-        transforms.every(period, orthogonal, otherwise=optax.scale_by_sign()),
+        transforms.alternate(period, orthogonal, otherwise=optax.scale_by_sign()),
         decayed_weights(weight_decay),
         # After the decay, which takes the rate of the step.
         optax.scale_by_schedule(lambda count: jnp.where(jnp.asarray(count) % period == 0, 1.0, sign_scale)),

@@ -8,7 +8,7 @@ import optax
 
 
 class AlternationState(NamedTuple):
-    """State of `every`.
+    """State of `alternate`.
 
     Attributes:
         count: updates since the last turn, int32 scalar.
@@ -21,7 +21,7 @@ class AlternationState(NamedTuple):
     otherwise: optax.OptState
 
 
-def every(
+def alternate(
     period: int, tx: optax.GradientTransformation, otherwise: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
     """Apply ``tx`` at the first step and every ``period``-th after it, and ``otherwise`` at the rest.
@@ -44,7 +44,7 @@ def every(
         Bolatov et al., LionMuon, arXiv 2605.19811.
     """
     if not isinstance(period, int) or period < 1:
-        raise ValueError(f"every: period must be a whole number >= 1, not {period}")
+        raise ValueError(f"alternate: period must be a whole number >= 1, not {period}")
     first, second = optax.with_extra_args_support(tx), optax.with_extra_args_support(otherwise)
 
     def init_fn(params):

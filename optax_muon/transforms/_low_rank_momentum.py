@@ -4,13 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg import PowerStep
-from optax_muon.linalg._arithmetic import FLOAT32
-from optax_muon.matrices._leaf import restore
-from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
@@ -79,15 +76,8 @@ def low_rank_momentum(
         del params, extra_args
         whole = jax.tree.map(lambda m, g: m + g, state.residual, updates)
         direction, subspace, done = lift.apply(whole, state.subspace)
-        table = lift.resolve(updates)
-
-        def left(path: str, b: Array, leaf, result) -> Array:
-            """Take ``(1 - decay)`` of the used part off one parameter's momentum."""
-            # From the thin factors, (m + n) rank floats: L itself never travels between devices.
-            seen = [FLOAT32.matmul(r, p.mT) for r, p in (info.factors for info in result.infos)]
-            return (b - (1 - decay) * restore(seen, leaf, b.shape)).astype(b.dtype)
-
-        residual = optax.tree.cast_like(map_by_path(left, whole, table, done), state.residual)
+        residual = jax.tree.map(lambda b, seen: b - (1 - decay) * seen, whole, lift.used(whole, done))
+        residual = optax.tree.cast_like(residual, state.residual)
         return optax.tree.cast_like(direction, updates), LowRankMomentumState(residual, subspace)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

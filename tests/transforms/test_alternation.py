@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from optax_muon.transforms import every
+from optax_muon.transforms import alternate
 
 
 def test_turns_and_their_states():
-    tx = every(3, optax.scale_by_schedule(lambda t: 10.0 + t), otherwise=optax.trace(0.5))
+    tx = alternate(3, optax.scale_by_schedule(lambda t: 10.0 + t), otherwise=optax.trace(0.5))
     update, state, out = jax.jit(tx.update), tx.init(jnp.zeros([])), []
     for _ in range(7):
         u, state = update(jnp.ones([]), state)
@@ -19,7 +19,7 @@ def test_turns_and_their_states():
 
 
 def test_period_one_and_refusals():
-    tx = every(1, optax.scale(2.0), otherwise=optax.scale(3.0))
+    tx = alternate(1, optax.scale(2.0), otherwise=optax.scale(3.0))
     state = tx.init(jnp.zeros([], jnp.bfloat16))
     for _ in range(3):
         u, state = tx.update(jnp.ones([], jnp.bfloat16), state)
@@ -27,4 +27,4 @@ def test_period_one_and_refusals():
         assert u.dtype == jnp.bfloat16
     for period in (0, 2.0):
         with pytest.raises(ValueError, match="period"):
-            every(period, optax.identity(), otherwise=optax.identity())
+            alternate(period, optax.identity(), otherwise=optax.identity())

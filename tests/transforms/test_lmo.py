@@ -11,8 +11,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
+from optax_muon.transforms._by_role import ROLES
 from optax_muon.transforms._lmo import with_vector_axes
-from optax_muon.transforms._roles import ROLES
 from tests.norms.definitions import DEFINITIONS
 from tests.references import harness, roles
 

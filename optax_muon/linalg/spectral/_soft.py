@@ -2,12 +2,12 @@
 
 import dataclasses
 import numbers
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
+from optax_muon._types import Number
 from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap
@@ -44,7 +44,7 @@ class SoftSign(TwoWayMap):
         [0.6, 0.0]
     """
 
-    eps: Any
+    eps: Number
     kappa: float = 2.0
     orthogonalizer: SpectralMap | None = None
 
@@ -100,7 +100,7 @@ class Ridge(TwoWayMap):
         Feoktistov et al., Softsign, arXiv 2605.31371.
     """
 
-    tau: Any
+    tau: Number
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
@@ -145,7 +145,7 @@ class SoftClip(TwoWayMap):
         Jiang, Semenov, Stich, SPECTRA, arXiv 2603.14315.
     """
 
-    maximum: Any
+    maximum: Number
     kappa: float = 2.0
     orthogonalizer: SpectralMap | None = None
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, SpectralMap
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
@@ -47,9 +48,9 @@ class LeadingSubspace(GradientOp):
     """
 
     rank: int = 64
-    momentum: Any = 0.95
-    second_moment_decay: Any = 0.95
-    gamma: Any = 0.2
+    momentum: Number = 0.95
+    second_moment_decay: Number = 0.95
+    gamma: Number = 0.2
     orthogonalizer: SpectralMap = NewtonSchulz()
     eps: float = 1e-8
     count: Any = 0
@@ -68,14 +69,15 @@ class LeadingSubspace(GradientOp):
         return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and treat ``x``, a Nesterov heavy ball; stacks are (reduction, output)."""
         del key
+        self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
         wide = accumulator_dtype(x.dtype)
-        g = squarable(per_matrix["gradient"].astype(wide))
+        g = squarable(others["gradient"].astype(wide))
         # One scalar for all matrices, so that the decomposition is skipped and not merely masked after the first
         # update.
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)

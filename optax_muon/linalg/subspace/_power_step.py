@@ -60,10 +60,11 @@ class PowerStep(MatrixOp):
         return jnp.broadcast_to(start, (*batch, *size))
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], Array, Info]:
         """Take one step for every matrix; the result has the dtype of ``x``."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "PowerStep")
         if 0 in x.shape:
             return (

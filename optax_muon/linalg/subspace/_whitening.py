@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
@@ -20,6 +21,7 @@ class GradientOp(MatrixOp):
 
     # Gram matrices here are X X^T: a complex matrix would want X X^H everywhere.
     real_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("gradient",)
 
     @abc.abstractmethod
     def at(self: Op, count: Array) -> Op:
@@ -54,7 +56,7 @@ class KroneckerWhitening(GradientOp):
         Lin et al., KL-Shampoo, arXiv 2509.03378.
     """
 
-    decay: Any = 0.95
+    decay: Number = 0.95
     refresh: Refresh = Refresh()
     max_side: int = 10000
     eps: float = 1e-8
@@ -75,13 +77,14 @@ class KroneckerWhitening(GradientOp):
         return memory
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient``, then whiten ``x``; a matrix without a factor passes."""
         del key
+        self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        g = others["gradient"].astype(accumulator_dtype(x.dtype))
         old, new = self._seeded(g, carry), {}
         # Both factors are renewed from the old ones, so neither sees the other's present gradient.
         roots = self._roots(old)
@@ -147,7 +150,7 @@ class OneSidedWhitening(GradientOp):
         An et al., ASGO, arXiv 2503.20762, github.com/infinity-stars/ASGO.
     """
 
-    decay: Any = 0.8
+    decay: Number = 0.8
     refresh: Refresh = Refresh(every=1, method="decompose")
     eps: float | None = None
     how: Any = KEEP
@@ -163,13 +166,14 @@ class OneSidedWhitening(GradientOp):
         return {"factor": jnp.zeros(full, wide), "basis": jnp.broadcast_to(jnp.eye(n, dtype=wide), full)}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and whiten ``x``."""
         del key
+        self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
-        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        g = others["gradient"].astype(accumulator_dtype(x.dtype))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
         factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
         basis = followed(carry["basis"], factor, self.how)

@@ -18,7 +18,9 @@ def candidates(shape: Sequence[int], inner: Sequence[int | None]) -> list[Axes]:
     return [axes for axes in sets if _fits([n for i, n in enumerate(shape) if i not in axes], inner)]
 
 
-def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[Axes]]) -> dict[str, tuple[Axes, bool]]:
+def choose_axes(
+    shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[Axes]]
+) -> dict[str, tuple[Axes, bool]]:
     """Choose every parameter's axes, by path, and tell whether that was a guess.
 
     Where lengths agree by chance several axes fit; then the parameters around it decide, nearest first, since the

@@ -13,7 +13,7 @@ from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Work
 from optax_muon.placement.exchange._all_to_all import Grid, gather_values, own_values, send, send_back
 from optax_muon.placement.exchange._device_teams import compute_in_teams
-from optax_muon.placement.exchange._per_matrix_values import globalize, localize, per_matrix, per_piece
+from optax_muon.placement.exchange._per_matrix_values import by_matrix, by_piece, globalize, localize
 from optax_muon.placement.exchange._planner import Run
 from optax_muon.placement.exchange._schedule import Group, Schedule, Shard
 from optax_muon.placement.exchange._tiles import Cut
@@ -95,7 +95,7 @@ class _Exchange:
         matrices = [join(self.arrived[i]) for i in indices]
         if not self.has_values:
             return collect(work, [Mapped(x) for x in matrices])
-        values = [per_piece(join(self.learned[i])) for i in indices]
+        values = [by_piece(join(self.learned[i])) for i in indices]
         done = collect(work, [Mapped(x, *known) for x, known in zip(matrices, values, strict=True)])
         # A stack of tiles with a split inside has carries and infos of several stacks of the parameter.
         carries, infos = (tuple(x for entry in entries for x in entry) for entries in (done.carries, done.infos))
@@ -109,12 +109,12 @@ class _Exchange:
         values = {i: (stack.carry, stack.keys) for i, stack in enumerate(self.stacks)} if self.has_values else {}
         works = []
         for k in alone:
-            carries, keys = per_piece(own_values(runs[k], values, grid)) if self.has_values else ((), None)
+            carries, keys = by_piece(own_values(runs[k], values, grid)) if self.has_values else ((), None)
             leaf = Leaf("hidden", 1, 2, split=runs[k].kinds[0].split)
             works.append(Work(sent[k], leaf, carries, keys, {name: xs[k] for name, xs in others.items()}))
         results = dict(zip(alone, Local(temporary=True).run(self.op, works), strict=True))
         for k in results if self.has_values else ():
-            learned = per_matrix((results[k].carries, results[k].infos), runs[k].repeat)
+            learned = by_matrix((results[k].carries, results[k].infos), runs[k].repeat)
             for i, parts in gather_values(runs[k], learned, grid).items():
                 self.learned.setdefault(i, []).extend(parts)
         return [
@@ -141,6 +141,6 @@ def _tiles_and_values(work: Work, plan: Cut) -> list[Stack]:
     stacks = _tiles(work._replace(carries=grouped(work.carries), keys=keys), plan)
     counts = [stack.matrices.shape[0] for stack in stacks]
     return [
-        stack._replace(carry=per_matrix(stack.carry, count), keys=per_matrix(stack.keys, count))
+        stack._replace(carry=by_matrix(stack.carry, count), keys=by_matrix(stack.keys, count))
         for stack, count in zip(stacks, counts, strict=True)
     ]

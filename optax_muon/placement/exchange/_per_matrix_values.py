@@ -48,13 +48,13 @@ def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
     return jax.tree.map(gather, values)
 
 
-def per_matrix(values: PyTree, count: int) -> PyTree:
+def by_matrix(values: PyTree, count: int) -> PyTree:
     """Reshape values (count * pieces, ...) to (count, pieces, ...), where each matrix is split in so many pieces."""
     return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), values)
 
 
-def per_piece(values: PyTree) -> PyTree:
-    """Undo `per_matrix`: (count, pieces, ...) to (count * pieces, ...)."""
+def by_piece(values: PyTree) -> PyTree:
+    """Undo `by_matrix`: (count, pieces, ...) to (count * pieces, ...)."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
 
 
