@@ -1,12 +1,17 @@
 """optax_muon: Muon and its family of matrix optimizers as composable Optax transformations."""
 
+# ruff: noqa: F403, F405 - an optimizer's name is imported in one place, by optimizers/__init__.py
+import typing as _typing
+
 from optax_muon import diagnostics as diagnostics
 from optax_muon import linalg as linalg
 from optax_muon import norms as norms
-from optax_muon import optimizers as optimizers
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon._options import Leaves as Leaves
+from optax_muon._options import Placement as Placement
 from optax_muon._registry import Card as Card
+from optax_muon._registry import StateSize as StateSize
 from optax_muon._registry import registry as registry
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.matrices import Attention as Attention
@@ -22,7 +27,7 @@ from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
 from optax_muon.matrices import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices import state_shardings as state_shardings
-from optax_muon.optimizers import *  # noqa: F403 - so that an optimizer is one file and one import line
+from optax_muon.optimizers import *
 from optax_muon.placement import Local as Local
 from optax_muon.placement import OverMesh as OverMesh
 from optax_muon.placement import PlacementReport as PlacementReport
@@ -35,7 +40,8 @@ from optax_muon.transforms import remember_previous_params as remember_previous_
 from optax_muon.transforms import step_with_two_gradients as step_with_two_gradients
 
 __version__ = "0.1.0"
-__getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local"})
+if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
+    __getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local", "symmetry_rules": "symmetry_ops"})
 
 __all__ = [
     # modules
@@ -47,6 +53,7 @@ __all__ = [
     # which parameter goes where
     "Attention",
     "Leaf",
+    "Leaves",
     "Split",
     "UnknownLeafError",
     "check_state",
@@ -61,6 +68,7 @@ __all__ = [
     # where it runs
     "Local",
     "OverMesh",
+    "Placement",
     "PlacementReport",
     "placement_report",
     # in the training loop
@@ -70,8 +78,53 @@ __all__ = [
     "previous_params",
     "remember_previous_params",
     "step_with_two_gradients",
-    # named optimizers, beside those of their own module
+    # the collection of named optimizers
     "Card",
+    "StateSize",
     "registry",
+    # named optimizers, and what belongs to them
+    "amuse",
+    "asgo",
+    "cosmos",
+    "dion",
+    "ef_muon",
+    "freon",
+    "gluon",
+    "gluon_schedules",
+    "htmuon",
+    "kaon",
+    "kl_shampoo",
+    "limuon",
+    "lion_muon",
+    "low_rank_muon",
+    "mimuon",
+    "muadam",
+    "mucon",
+    "muon",
+    "muon_igt",
+    "muon_max",
+    "muon_mvr",
+    "muon_sign",
+    "muon_usign",
+    "muoneq",
+    "normuon",
+    "optmuon",
+    "orscale",
+    "orscale_lm",
+    "pion",
+    "polar_adamw",
+    "polargrad",
+    "rmnp",
+    "scion",
+    "scion_init",
+    "sf_normuon",
+    "sign_muon",
+    "soap",
+    "soft_muon",
+    "soft_signum",
+    "spectra",
+    "splus",
+    "symmetry_compatible",
+    "symmetry_ops",
+    "transported_scion",
 ]
-__all__ += optimizers.__all__

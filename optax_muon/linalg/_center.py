@@ -42,10 +42,11 @@ class Center(MatrixOp):
         return ()
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Project every matrix; the result has the dtype of ``x``."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "Center")
         if x.size == 0:
             return x, carry, Info()

@@ -62,6 +62,11 @@ class Composed(MatrixOp):
         """Whether a member does."""
         return any(_needs_key(op) for op in self.ops)
 
+    @property
+    def takes(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the members do."""
+        return tuple(dict.fromkeys(name for op in self.ops for name in _takes(op)))
+
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
         """Make the state of every member, in the dtype that they work in."""
         # Members see float32 or wider, so their state must have that dtype, not the gradient's.
@@ -69,16 +74,18 @@ class Composed(MatrixOp):
         return tuple(op.init(shape, wide) if isinstance(op, MatrixOp) else () for op in self.ops)
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Map by every member in turn; the result has the dtype of ``x``."""
+        self.check_others(x, others)
         require_inexact(x, "Composed")
         y, after = x.astype(accumulator_dtype(x.dtype)), []
         for op, memory in zip(self.ops, carry, strict=True):
             if isinstance(op, SpectralMap):
                 y = op.apply(y)
             else:
-                y, memory, _ = op.apply(y, memory, key=key if op.needs_key else None, **per_matrix)
+                given = {name: others[name] for name in op.takes}
+                y, memory, _ = op.apply(y, memory, key=key if op.needs_key else None, **given)
             after.append(memory)
         # No dual: a member's <x, y> pairs its own input with its own output, not ours.
         return y.astype(x.dtype), tuple(after), Info()
@@ -87,3 +94,7 @@ class Composed(MatrixOp):
 def _needs_key(op: SpectralMap | MatrixOp) -> bool:
     """Tell whether a member draws random numbers; a `SpectralMap` never does."""
     return isinstance(op, MatrixOp) and op.needs_key
+
+
+def _takes(op: SpectralMap | MatrixOp) -> tuple[str, ...]:
+    return op.takes if isinstance(op, MatrixOp) else ()

@@ -5,6 +5,7 @@ Both act on stacks of matrices, shape ``(*batch, m, n)``, each matrix of the sta
 """
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
@@ -46,18 +47,20 @@ class Info(NamedTuple):
 
 
 class MatrixOp(abc.ABC):
-    """A map on matrices that needs state, a random key or numbers of each matrix, or returns a dual value.
+    """A map on matrices that needs state, a random key or further matrices, or returns a dual value.
 
     Attributes:
         commutes_with_transpose: as for `SpectralMap`.
         commutes_with_padding: as for `SpectralMap`.
         needs_key: whether ``apply`` takes one random key per matrix, shape ``(*batch,)``.
+        takes: names of the further stacks that ``apply`` takes, such as the raw gradient beside its momentum.
         real_only: whether the lift raises on complex matrices, by path.
     """
 
     commutes_with_transpose: ClassVar[bool] = False
     commutes_with_padding: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ()
     real_only: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -66,6 +69,31 @@ class MatrixOp(abc.ABC):
 
     @abc.abstractmethod
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
-        """Map every matrix and return the new state; ``per_matrix`` arrays have shape ``(*batch,)``."""
+        """Map every matrix and return the new state.
+
+        Args:
+            x: the matrices.
+            carry: the state of each, as `init` made it.
+            key: random keys, one per matrix, shape ``(*batch,)``; for an operation that needs them.
+            **others: by the names of ``takes``, further stacks of the shape of ``x``: matrices at the same places of
+                another tree, oriented, cut and sharded as those of ``x``.
+
+        Raises:
+            TypeError: naming a further stack that is missing, or that this operation does not take.
+            ValueError: naming one of another shape than ``x``.
+        """
+
+    def check_others(self, x: Array, others: Mapping[str, Array]) -> None:
+        """Raise unless ``others`` are the stacks that ``takes`` names, each of the shape of ``x``."""
+        owner = type(self).__name__
+        for name in others:
+            if name not in self.takes:
+                known = " and ".join(self.takes) or "no further matrices"
+                raise TypeError(f"{owner}.apply takes {known}, not {name!r}")
+        for name in self.takes:
+            if name not in others:
+                raise TypeError(f"{owner}.apply needs {name!r}, a stack like x, {x.shape}")
+            if others[name].shape != x.shape:
+                raise ValueError(f"{owner}.apply: {name} has shape {others[name].shape} where x has {x.shape}")

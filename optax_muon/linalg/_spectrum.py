@@ -29,10 +29,11 @@ class Spectrum(MatrixOp):
         return jnp.zeros((*shape[:-2], min(shape[-2:])), jnp.finfo(accumulator_dtype(dtype)).dtype)
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], Array, Info]:
         """Decompose every matrix without vectors."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "Spectrum")
         if 0 in x.shape:
             return x, carry, Info()

@@ -7,6 +7,9 @@ from optax_muon.norms._entrywise import L1 as L1
 from optax_muon.norms._entrywise import AxisNorm as AxisNorm
 from optax_muon.norms._entrywise import Frobenius as Frobenius
 from optax_muon.norms._entrywise import Max as Max
+from optax_muon.norms._fit_smoothness import fit_smoothness as fit_smoothness
+from optax_muon.norms._for_roles import for_roles as for_roles
+from optax_muon.norms._for_roles import oracles as oracles
 from optax_muon.norms._norm import Norm as Norm
 from optax_muon.norms._norm import Normalization as Normalization
 from optax_muon.norms._oracle import Oracle as Oracle
@@ -15,14 +18,11 @@ from optax_muon.norms._radius import DualPower as DualPower
 from optax_muon.norms._radius import Fixed as Fixed
 from optax_muon.norms._radius import Radius as Radius
 from optax_muon.norms._radius import Smoothness as Smoothness
-from optax_muon.norms._roles import for_roles as for_roles
-from optax_muon.norms._roles import oracles as oracles
 from optax_muon.norms._scaled import RMS as RMS
 from optax_muon.norms._scaled import Embed as Embed
 from optax_muon.norms._scaled import FanPower as FanPower
 from optax_muon.norms._scaled import Linear as Linear
 from optax_muon.norms._scaled import Scaled as Scaled
-from optax_muon.norms._smoothness import fit_smoothness as fit_smoothness
 from optax_muon.norms._spectral import DualKyFan as DualKyFan
 from optax_muon.norms._spectral import KyFan as KyFan
 from optax_muon.norms._spectral import Nuclear as Nuclear

@@ -34,7 +34,7 @@ class Frobenius(Norm):
 
     def _direction(self, x: Array) -> Array:
         """Every matrix at Frobenius norm 1."""
-        return normalized(x, (-2, -1))
+        return unit_length(x, (-2, -1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class AxisNorm(Norm):
 
     def _direction(self, x: Array) -> Array:
         """Every vector at length 1; zero vectors stay zero."""
-        return normalized(x, self._along)
+        return unit_length(x, self._along)
 
 
 def length(x: Array, axis: int | tuple[int, ...]) -> Array:
@@ -157,7 +157,7 @@ def length(x: Array, axis: int | tuple[int, ...]) -> Array:
     return scale * _plain_length(x / scale, axis)
 
 
-def normalized(x: Array, axis: int | tuple[int, ...]) -> Array:
+def unit_length(x: Array, axis: int | tuple[int, ...]) -> Array:
     """Divide by the Euclidean length along axes; zero stays zero, NaN and Inf give NaN."""
     x = x / _largest(x, axis)
     norm = _plain_length(x, axis)

@@ -54,10 +54,11 @@ class Oracle(MatrixOp):
         return ()
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Step along every matrix."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         y = self.norm.direction(x)
         # Not ``norm.dual``: that decomposes, and this is the right number for an inexact oracle, whose pairing falls
         # short.

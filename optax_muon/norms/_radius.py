@@ -2,12 +2,12 @@
 
 import abc
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.norms._norm import require_positive
+from optax_muon._types import Number
+from optax_muon.linalg._inputs import require_positive
 
 
 class Radius(abc.ABC):
@@ -34,11 +34,11 @@ class Fixed(Radius):
         Pethick et al., Scion, arXiv 2502.07529.
     """
 
-    radius: Any = 1.0
+    radius: Number = 1.0
 
     def __post_init__(self):
         """Raise on a radius that is not positive."""
-        require_positive(self.radius, "Fixed")
+        require_positive("Fixed", finite=True, radius=self.radius)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radius, once per matrix."""
@@ -58,7 +58,7 @@ class DualPower(Radius):
         Lau, Long, Su, PolarGrad, arXiv 2505.21799; other powers: Lau and Su, arXiv 2605.18106.
     """
 
-    power: Any = 1.0
+    power: Number = 1.0
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radii; a zero dual norm has radius zero whatever the power."""
@@ -116,11 +116,11 @@ class Clipped(Radius):
         ValueError: for a limit that is not positive.
     """
 
-    limit: Any = 1.0
+    limit: Number = 1.0
 
     def __post_init__(self):
         """Raise on a limit that is not positive."""
-        require_positive(self.limit, "Clipped")
+        require_positive("Clipped", finite=True, limit=self.limit)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radii."""

@@ -5,19 +5,16 @@ from typing import Any, Literal
 import optax
 
 from optax_muon import norms, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799",
     confidence="EXACT",
-    state="1",
-    chain="ema -> lmo of the spectral norm with the dual norm as radius -> decoupled decay -> learning rate",
-    deviations="the authors' default oracle is QDWH",
+    state=StateSize(1),
+    chain="ema -> scale_by_lmo -> decay -> learning rate",
     learning_rate=0.3,
 )
 def polargrad(
@@ -27,7 +24,7 @@ def polargrad(
     momentum: Any = 0.95,
     power: Any = 1.0,
     order: Literal["momentum_first", "polar_first"] = "momentum_first",
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -45,22 +42,16 @@ def polargrad(
     Args:
         learning_rate: eta; :math:`1 / L` for a loss of spectral smoothness L.
         orthogonalizer: a map of `optax_muon.linalg`; default that of `norms.Spectral`.
-        momentum: the retained fraction mu, in [0, 1).
         power: alpha; 1 is PolarGrad, 0 Muon without look-ahead and shape scale.
         order: ``momentum_first`` as above. ``polar_first`` averages polar factors, :math:`M_t = \mu M_{t-1} + (1 - \mu)
             \operatorname{orth}(G_t)`, and multiplies by the present gradient's nuclear norm: a step of
             :math:`\langle G_t, \operatorname{orth}(G_t) \rangle^\alpha M_t`.
-        weight_decay: lambda, decoupled, multiplied by the learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
 
     Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz.
 
     References:
-        arXiv 2505.21799, github.com/timlautk/polargrad; the power alpha: arXiv 2605.18106.
+        Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799,
+        github.com/timlautk/polargrad; the power alpha: arXiv 2605.18106.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -72,17 +63,16 @@ def polargrad(
     """
     transforms.require_fraction("polargrad: momentum", momentum)
     norm = norms.Spectral() if orthogonalizer is None else norms.Spectral(orthogonalizer)
-    where: Any = {"leaves": leaves, "placement": placement}
+    on = Stages(leaves, placement, state_dtype)
     radius = norms.DualPower(power)
     if order == "polar_first":
-        steps = [transforms.average_lmo(norm, momentum, radius, accumulator_dtype=state_dtype, **where)]
+        steps = [on.bind(transforms.average_lmo)(norm, momentum, radius)]
     elif order == "momentum_first":
-        average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
-        steps = [average, transforms.scale_by_lmo(norm, radius, **where)]
+        steps = [on.ema(momentum), on.bind(transforms.scale_by_lmo)(norm, radius)]
     else:
         raise ValueError(f"polargrad: order must be 'momentum_first' or 'polar_first', not {order!r}")
     return optax.chain(
         *steps,
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

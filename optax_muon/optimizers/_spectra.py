@@ -4,20 +4,17 @@ from typing import Any
 
 import optax
 
-from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon import shapes
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SoftClip, SpectralMap
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Jiang, Semenov and Stich, SPECTRA, arXiv 2603.14315",
     confidence="EXACT",
-    state="that of the base, 2 for Adam",
-    chain="base -> soft spectral clip -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="matrices only; the constant c eta in warm-up is left to a schedule of maximum",
+    state=StateSize(2, note="with another base, that of the base"),
+    chain="scale_by_adam -> SoftClip -> scale_by_shape -> scale -> decay -> learning rate",
     learning_rate=1e-3,
 )
 def spectra(
@@ -27,7 +24,7 @@ def spectra(
     maximum: Any = 10.0,
     orthogonalizer: SpectralMap | None = None,
     scale: Any = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -48,26 +45,23 @@ def spectra(
         maximum: c; singular values approach it. 10 is the authors', 5 for their smallest model.
         orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
         scale: a.
-        weight_decay: decoupled, multiplied by the learning rate.
         shape_scale: s, an object of `optax_muon.shapes`; ``shapes.Constant(1.0)`` with an infinite cap is the base.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are clipped; None: on the spot.
-        state_dtype: of the default base's first moment; None: the parameters' own.
-
-    State: that of the base.
+        state_dtype: of the default base's first moment.
 
     Differs from the authors' code: vectors, which it bends by their Euclidean norm, go to another optimizer; their
-    clipping of gradients is `transforms.clip_by_spectral_norm` before it; their inverse root is a coupled iteration.
+    clipping of gradients is `transforms.clip_by_spectral_norm` before it; their inverse root is a coupled iteration;
+    the constant c eta of their warm-up is left to a schedule of ``maximum``.
 
     References:
-        Jiang, Semenov, Stich, arXiv 2603.14315; github.com/mlolab/llm-spectral-clipping.
+        Jiang, Semenov, Stich, SPECTRA, arXiv 2603.14315; github.com/mlolab/llm-spectral-clipping.
     """
+    on = Stages(leaves, placement, state_dtype)
     clip = SoftClip(maximum, orthogonalizer=orthogonalizer)
     return optax.chain(
         base or optax.scale_by_adam(mu_dtype=state_dtype),
-        transforms.apply_to_matrices(clip, leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
+        on.apply(clip),
+        on.scale_by_shape(shape_scale),
         optax.scale(scale),
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -1,8 +1,11 @@
 """Optax transformations, one kind of state each."""
 
+import typing as _typing
+
+from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._alternation import AlternationState as AlternationState
-from optax_muon.transforms._alternation import every as every
+from optax_muon.transforms._alternation import alternate as alternate
 from optax_muon.transforms._averaged_lmo import average_lmo as average_lmo
 from optax_muon.transforms._averaging import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
@@ -10,6 +13,9 @@ from optax_muon.transforms._averaging import anytime_interpolation as anytime_in
 from optax_muon.transforms._averaging import average_params as average_params
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
+from optax_muon.transforms._by_role import apply_by_role as apply_by_role
+from optax_muon.transforms._by_role import keys_by_path as keys_by_path
+from optax_muon.transforms._by_role import scale_by_role as scale_by_role
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
 from optax_muon.transforms._compression import ExactWeightsState as ExactWeightsState
@@ -49,9 +55,6 @@ from optax_muon.transforms._precision import compute_in as compute_in
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
 from optax_muon.transforms._retraction import project_weights as project_weights
 from optax_muon.transforms._rms import scale_to_rms as scale_to_rms
-from optax_muon.transforms._roles import apply_by_role as apply_by_role
-from optax_muon.transforms._roles import keys_by_path as keys_by_path
-from optax_muon.transforms._roles import scale_by_role as scale_by_role
 from optax_muon.transforms._rotated import RotatedState as RotatedState
 from optax_muon.transforms._rotated import rotated as rotated
 from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
@@ -80,3 +83,6 @@ from optax_muon.transforms._variance_reduction import extrapolated_ema as extrap
 from optax_muon.transforms._variance_reduction import low_rank_storm as low_rank_storm
 from optax_muon.transforms._with_gradients import apply_with_gradients as apply_with_gradients
 from optax_muon.transforms._with_gradients import with_gradients as with_gradients
+
+if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
+    __getattr__ = _renamed_names(__name__, {"every": "alternate"})

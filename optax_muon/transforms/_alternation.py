@@ -8,7 +8,7 @@ import optax
 
 
 class AlternationState(NamedTuple):
-    """State of `every`.
+    """State of `alternate`.
 
     Attributes:
         count: updates since the last turn, int32 scalar.
@@ -21,7 +21,7 @@ class AlternationState(NamedTuple):
     otherwise: optax.OptState
 
 
-def every(
+def alternate(
     period: int, tx: optax.GradientTransformation, otherwise: optax.GradientTransformation, *, first: int = 1
 ) -> optax.GradientTransformationExtraArgs:
     """Apply ``tx`` at step ``first`` and every ``period``-th after it, and ``otherwise`` at the rest.
@@ -45,9 +45,9 @@ def every(
         Bolatov et al., LionMuon, arXiv 2605.19811.
     """
     if not isinstance(period, int) or period < 1:
-        raise ValueError(f"every: period must be a whole number >= 1, not {period}")
+        raise ValueError(f"alternate: period must be a whole number >= 1, not {period}")
     if not isinstance(first, int) or not 1 <= first <= period:
-        raise ValueError(f"every: first must be a whole number from 1 to period={period}, not {first}")
+        raise ValueError(f"alternate: first must be a whole number from 1 to period={period}, not {first}")
     mine, other = optax.with_extra_args_support(tx), optax.with_extra_args_support(otherwise)
 
     def init_fn(params):

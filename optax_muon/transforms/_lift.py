@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes
+from optax_muon.linalg import FLOAT32, MatrixOp, SpectralMap
+from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.placement._over_mesh import OverMesh
@@ -18,11 +18,11 @@ from optax_muon.placement._placement import Done, Placement, Work
 
 
 class LiftState(NamedTuple):
-    """Memory of a lifted operation.
+    """State of a lifted operation.
 
     Attributes:
         count: updates so far, int32 scalar; random keys follow from it.
-        carries: path -> the operation's memory, one entry per stack of the parameter.
+        carries: path -> the operation's state, one entry per stack of the parameter.
     """
 
     count: Any
@@ -38,7 +38,7 @@ class Lift:
     Args:
         op: a `SpectralMap` or `MatrixOp`.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
+        placement: where the work runs; None: `OverMesh`, which is the local device where there is no mesh.
         roles: roles it accepts; any other leaf is an error.
         seed: of the random keys, for an operation that needs them.
     """
@@ -50,7 +50,7 @@ class Lift:
     seed: int = 0
 
     def init(self, params: PyTree) -> optax.EmptyState | LiftState:
-        """Make the memory; empty for a `SpectralMap`."""
+        """Make the state; empty for a `SpectralMap`."""
         table = self.resolve(params)
         if isinstance(self.op, SpectralMap):
             return optax.EmptyState()
@@ -65,7 +65,7 @@ class Lift:
             path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
             for path, leaf in table.items()
         }
-        # Without parameters one leaf stands for the memory: `optax.tree.map_params`, which asks with an empty tree to
+        # Without parameters one leaf stands for the state: `optax.tree.map_params`, which asks with an empty tree to
         # see where parameters are, then takes the dict for one thing that is none, whatever it holds.
         return LiftState(jnp.zeros([], jnp.int32), carries if arrays else jnp.zeros([], jnp.int32))
 
@@ -73,6 +73,9 @@ class Lift:
         """Map every update; also give, by path, what the operation learned (`Done.infos`).
 
         ``others`` are trees like ``updates``, whose matrices the operation takes by these names beside its own.
+
+        Raises:
+            ValueError: naming a path at which one of them has no array of the update's shape.
         """
         table, arrays = self.resolve(updates), by_path(updates)
         beside = {name: by_path(tree) for name, tree in others.items()}
@@ -83,7 +86,7 @@ class Lift:
                 leaf,
                 carries.get(path, ()) if table else (),
                 self._keys(path, arrays[path], leaf, state),
-                {name: tree[path] for name, tree in beside.items()},
+                {name: _beside(name, tree, path, arrays[path]) for name, tree in beside.items()},
                 path,
             )
             for path, leaf in table.items()
@@ -103,7 +106,23 @@ class Lift:
         """
         return accepted(tree, self.leaves, self.roles)
 
+    def used(self, tree: PyTree, done: dict[str, Done]) -> PyTree:
+        """Give the part of every matrix that an operation of low rank used, ``a b^T`` of `Info.factors`, like ``tree``.
+
+        It is made where the parameter is sharded.
+        """
+        table = self.resolve(tree)
+
+        def product(path: str, x: Array, result: Done) -> Array:
+            """Multiply one parameter's factors."""
+            # (m + n) rank floats a matrix: the product itself never travels between devices.
+            stacks = [FLOAT32.matmul(a, b.mT) for a, b in (info.factors for info in result.infos)]
+            return restore(stacks, table[path], x.shape)
+
+        return map_by_path(product, tree, done)
+
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
+        """Draw one key per matrix, an array for each stack; None for an operation that needs none."""
         if isinstance(self.op, SpectralMap) or not self.op.needs_key:
             return None
         # The path's own hash, so that neither the order of a bucket nor its members change a matrix's key.
@@ -111,6 +130,13 @@ class Lift:
         key = jax.random.fold_in(key, state.count)
         shapes = matrix_shapes(array.shape, leaf)
         return tuple(jax.random.split(jax.random.fold_in(key, i), shape[0]) for i, shape in enumerate(shapes))
+
+
+def _beside(name: str, tree: dict[str, Array], path: str, array: Array) -> Array:
+    if path not in tree or tree[path].shape != array.shape:
+        there = f"shape {tree[path].shape}" if path in tree else "nothing"
+        raise ValueError(f"{path}: {name} has {there} where the updates have shape {array.shape}")
+    return tree[path]
 
 
 def apply_to_matrices(
@@ -128,10 +154,10 @@ def apply_to_matrices(
     Args:
         op: any `optax_muon.linalg` map.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
+        placement: where the work runs; None: `OverMesh`, which is the local device where there is no mesh.
         seed: of the random keys, for maps that need them.
 
-    State: none for a `SpectralMap`; a `MatrixOp`'s memory otherwise.
+    State: none for a `SpectralMap`; a `MatrixOp`'s own otherwise.
 
     Raises:
         ValueError: naming a leaf that is not a hidden matrix.

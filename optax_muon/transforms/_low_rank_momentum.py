@@ -4,12 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg import PowerStep
-from optax_muon.linalg._arithmetic import FLOAT32
-from optax_muon.matrices._leaf import restore
-from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
@@ -29,11 +27,12 @@ class LowRankMomentumState(NamedTuple):
     subspace: Any
 
 
+@renamed_arguments(epsilon="eps")
 def low_rank_momentum(
     decay: Any,
     rank: int,
     *,
-    epsilon: float = 1e-8,
+    eps: float = 1e-8,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     accumulator_dtype: Any = None,
@@ -51,7 +50,7 @@ def low_rank_momentum(
     Args:
         decay: mu, the decay rate of what was used, in [0, 1].
         rank: of the update, reduced to a matrix's shorter side.
-        epsilon: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
+        eps: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
         accumulator_dtype: of the momentum, and of Y where it is wider than the gradient's; None: the parameter's own.
@@ -68,7 +67,7 @@ def low_rank_momentum(
     # 1 is allowed here, unlike in an average: nothing is forgotten then.
     if not (isinstance(decay, int | float) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
-    lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)
+    lift = Lift(PowerStep(rank, eps, seed), leaves, placement)
 
     def init_fn(params):
         return LowRankMomentumState(optax.tree.zeros_like(params, dtype=accumulator_dtype), lift.init(params))
@@ -79,15 +78,8 @@ def low_rank_momentum(
         updates = promoted(updates, updates, state.residual)
         whole = jax.tree.map(lambda m, g: m + g, state.residual, updates)
         direction, subspace, done = lift.apply(whole, state.subspace)
-        table = lift.resolve(updates)
-
-        def left(path: str, b: Array, leaf, result) -> Array:
-            """Take ``(1 - decay)`` of the used part off one parameter's momentum."""
-            # From the thin factors, (m + n) rank floats: L itself never travels between devices.
-            seen = [FLOAT32.matmul(r, p.mT) for r, p in (info.factors for info in result.infos)]
-            return (b - (1 - decay) * restore(seen, leaf, b.shape)).astype(b.dtype)
-
-        residual = optax.tree.cast_like(map_by_path(left, whole, table, done), state.residual)
+        residual = jax.tree.map(lambda b, seen: b - (1 - decay) * seen, whole, lift.used(whole, done))
+        residual = optax.tree.cast_like(residual, state.residual)
         return optax.tree.cast_like(direction, updates), LowRankMomentumState(residual, subspace)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

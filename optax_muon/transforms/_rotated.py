@@ -146,9 +146,10 @@ class _Into(MatrixOp):
         """Make the bases' state."""
         return self.basis.init(shape, dtype)
 
-    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **others: Array) -> tuple[Array, Any, Info]:
         """Return ``Q_L^T X Q_R``."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         return to_basis(x.astype(accumulator_dtype(x.dtype)), carry).astype(x.dtype), carry, Info()
 
 
@@ -156,13 +157,15 @@ class _Into(MatrixOp):
 class _Back(_Into):
     """Rotate back by the old bases, then let them learn from ``gradient``."""
 
+    takes: ClassVar[tuple[str, ...]] = ("gradient",)
     how: Any = KEEP
 
-    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **others: Array) -> tuple[Array, Any, Info]:
         """Return ``Q_L X Q_R^T`` and the new bases."""
         del key
+        self.check_others(x, others)
         y = from_basis(x.astype(accumulator_dtype(x.dtype)), carry).astype(x.dtype)
-        return y, self.basis.update(per_matrix["gradient"], carry, self.how), Info()
+        return y, self.basis.update(others["gradient"], carry, self.how), Info()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +176,10 @@ class _Turn(MatrixOp):
         """Raise: its state is put together by hand."""
         raise NotImplementedError("it is given the states of two bases")
 
-    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **per_matrix: Array) -> tuple[Array, Any, Info]:
+    def apply(self, x: Array, carry: Any, *, key: Array | None = None, **others: Array) -> tuple[Array, Any, Info]:
         """Rotate back by the old bases, and into the new."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         old, new = carry
         there = to_basis(from_basis(x.astype(accumulator_dtype(x.dtype)), old), new)
         return there.astype(x.dtype), carry, Info()

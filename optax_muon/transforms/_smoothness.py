@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Norm, Oracle
 from optax_muon.norms._norm import inner
+from optax_muon.transforms._by_role import ROLES, keys_by_path
 from optax_muon.transforms._lift import Lift
 from optax_muon.transforms._lmo import with_vector_axes
-from optax_muon.transforms._roles import ROLES, keys_by_path
 
 
 class SmoothnessSample(NamedTuple):
@@ -91,15 +91,17 @@ def measure_smoothness(
 class _ChangeRate(MatrixOp):
     """Return as dual value the dual norm of a matrix over the norm of ``step``."""
 
+    takes: ClassVar[tuple[str, ...]] = ("step",)
     norm: Norm
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
         """Return no state."""
         return ()
 
-    def apply(self, x, carry, *, key=None, **per_matrix):
+    def apply(self, x, carry, *, key=None, **others):
         """Leave the matrix as it is, and measure it against its step."""
+        self.check_others(x, others)
         # Exact, by decomposition: an oracle pairs, which gives the dual norm of its argument and never the norm.
-        size = self.norm.value(per_matrix["step"])
+        size = self.norm.value(others["step"])
         dual = inner(x, self.norm.direction(x))
         return x, carry, Info(dual=jnp.where(size == 0, jnp.nan, dual / jnp.where(size == 0, 1, size)))

@@ -19,7 +19,7 @@ class Count(MatrixOp):
     def init(self, shape, dtype):
         return jnp.zeros(shape[:-2], dtype)
 
-    def apply(self, x, carry, *, key=None, **per_matrix):
+    def apply(self, x, carry, *, key=None, **others):
         return x + carry[..., None, None], carry + 1, Info()
 
 
@@ -27,7 +27,7 @@ class Count(MatrixOp):
 class Noise(Count):
     needs_key: ClassVar[bool] = True
 
-    def apply(self, x, carry, *, key=None, **per_matrix):
+    def apply(self, x, carry, *, key=None, **others):
         return x + jax.random.normal(key, x.shape, x.dtype), carry, Info()
 
 

@@ -18,7 +18,7 @@ WHITEN = om.linalg.KroneckerWhitening
 
 
 def test_matches_its_reference_with_exact_bases():
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.9, "weight_decay": 0.1}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "weight_decay": 0.1}
     with jax.enable_x64(True):
         whiten = om.transforms.apply_with_gradients(
             WHITEN(0.9, om.linalg.Refresh(1, "decompose")), leaves=harness.LEAVES
@@ -32,7 +32,7 @@ def test_matches_its_reference_with_exact_bases():
 
 
 def test_bases_that_follow_by_iteration_come_close():
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.9}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9}
     with jax.enable_x64(True):
         cases = {"square": harness.CASES["square"]}
         tx = om.kl_shampoo(refresh_every=1, leaves={"square": cases["square"].leaf}, **common)
@@ -45,7 +45,8 @@ FULL_RANK = {name: harness.CASES[name] for name in ("square", "fused")}
 
 @pytest.mark.parametrize("refresh_every", [1, 3])
 def test_lagged_form_matches_the_authors(refresh_every):
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.9, "refresh_every": refresh_every, "weight_decay": 0.1}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "weight_decay": 0.1}
+    common["refresh_every"] = refresh_every
     with jax.enable_x64(True):
         tx = om.kl_shampoo(form="lagged", leaves=harness.LEAVES, **common)
         harness.assert_matches(tx, functools.partial(lagged, **common), cases=FULL_RANK)

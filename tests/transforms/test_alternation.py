@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from optax_muon.transforms import every
+from optax_muon.transforms import alternate
 
 
 def test_turns_and_their_states():
-    tx = every(3, optax.scale_by_schedule(lambda t: 10.0 + t), otherwise=optax.trace(0.5))
+    tx = alternate(3, optax.scale_by_schedule(lambda t: 10.0 + t), otherwise=optax.trace(0.5))
     update, state, out = jax.jit(tx.update), tx.init(jnp.zeros([])), []
     for _ in range(7):
         u, state = update(jnp.ones([]), state)
@@ -19,7 +19,7 @@ def test_turns_and_their_states():
 
 
 def test_the_first_turn_can_come_later():
-    tx = every(3, optax.scale(2.0), otherwise=optax.scale(1.0), first=3)
+    tx = alternate(3, optax.scale(2.0), otherwise=optax.scale(1.0), first=3)
     update, state, out = jax.jit(tx.update), tx.init(jnp.zeros([])), []
     for _ in range(7):
         u, state = update(jnp.ones([]), state)
@@ -28,7 +28,7 @@ def test_the_first_turn_can_come_later():
 
 
 def test_period_one_and_refusals():
-    tx = every(1, optax.scale(2.0), otherwise=optax.scale(3.0))
+    tx = alternate(1, optax.scale(2.0), otherwise=optax.scale(3.0))
     state = tx.init(jnp.zeros([], jnp.bfloat16))
     for _ in range(3):
         u, state = tx.update(jnp.ones([], jnp.bfloat16), state)
@@ -36,7 +36,7 @@ def test_period_one_and_refusals():
         assert u.dtype == jnp.bfloat16
     for period in (0, 2.0):
         with pytest.raises(ValueError, match="period"):
-            every(period, optax.identity(), otherwise=optax.identity())
+            alternate(period, optax.identity(), otherwise=optax.identity())
     for first in (0, 4, 1.0):
         with pytest.raises(ValueError, match="first"):
-            every(3, optax.identity(), otherwise=optax.identity(), first=first)
+            alternate(3, optax.identity(), otherwise=optax.identity(), first=first)

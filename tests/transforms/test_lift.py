@@ -25,7 +25,7 @@ class Counted(MatrixOp):
     def init(self, shape, dtype):
         return jnp.zeros(shape[:-2], jnp.int32)
 
-    def apply(self, x, carry, *, key=None, **per_matrix):
+    def apply(self, x, carry, *, key=None, **others):
         y = x + jax.random.normal(key, x.shape)
         return y, carry + 1, Info(dual=jnp.sum(x * y))
 

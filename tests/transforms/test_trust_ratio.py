@@ -23,7 +23,7 @@ def norms(x):
 
 def test_each_matrix_steps_by_its_own_weights():
     d, w = arrays()
-    tx = scale_by_matrix_trust_ratio(0.0, 100.0, leaves=STACKED, epsilon=1e-12)
+    tx = scale_by_matrix_trust_ratio(0.0, 100.0, leaves=STACKED, eps=1e-12)
     y, state = tx.update({"w": d}, tx.init({"w": w}), {"w": w})
     np.testing.assert_allclose(norms(y["w"]), norms(w), rtol=1e-5)
     assert jax.tree.leaves(state) == []
@@ -76,7 +76,7 @@ def test_refusals():
 def test_without_epsilon_a_zero_update_stays_zero(calibration, maximum):
     d, w = arrays()
     d, w = d.at[:2].set(0), w.at[1:].set(0)  # a zero update, both zero, zero weights
-    tx = scale_by_matrix_trust_ratio(0.0, maximum, calibration=calibration, epsilon=0.0, leaves=STACKED)
+    tx = scale_by_matrix_trust_ratio(0.0, maximum, calibration=calibration, eps=0.0, leaves=STACKED)
     state = tx.init({"w": w})
     for _ in range(2):
         y, state = tx.update({"w": d}, state, {"w": w})

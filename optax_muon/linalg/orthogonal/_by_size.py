@@ -32,14 +32,20 @@ class BySize(MatrixOp):
         """Whether the large one does."""
         return self.large.needs_key
 
+    @property
+    def takes(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the large one does."""
+        return self.large.takes
+
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:
         """Make the state of the operation that a stack of this shape takes; none for ``small``."""
         return self.large.init(shape, dtype) if min(shape[-2:]) > self.threshold else ()
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Map every matrix of the stack."""
+        self.check_others(x, others)
         if min(x.shape[-2:]) > self.threshold:
-            return self.large.apply(x, carry, key=key, **per_matrix)
+            return self.large.apply(x, carry, key=key, **others)
         return self.small.apply(x), carry, Info()

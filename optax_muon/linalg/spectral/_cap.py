@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
 from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
@@ -35,7 +36,7 @@ LIPSCHITZ_CAP_2025 = Coefficients(
 class _Fixed(Normalizer):
     """Divide by a number instead of a norm: a cap must leave small matrices small."""
 
-    size: Any
+    size: Number
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Divide."""
@@ -66,7 +67,7 @@ class PolynomialCap(SpectralMap):
         Newhouse et al., arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
     coefficients: Coefficients = LIPSCHITZ_CAP_2025
     arithmetic: Arithmetic = FLOAT32
 
@@ -112,8 +113,8 @@ class SoftCap(SpectralMap):
         Newhouse et al., arXiv 2507.13338, where a is the smallest root of a polynomial of degree four.
     """
 
-    maximum: Any
-    largest: Any
+    maximum: Number
+    largest: Number
     arithmetic: Arithmetic = FLOAT32
 
     def __post_init__(self):

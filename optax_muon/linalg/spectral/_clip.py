@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
@@ -47,8 +48,8 @@ class SpectralClip(TwoWayMap):
         [1.0, -0.5]
     """
 
-    maximum: Any
-    minimum: Any = 0.0
+    maximum: Number
+    minimum: Number = 0.0
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):

@@ -2,11 +2,11 @@
 
 import abc
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
@@ -42,7 +42,7 @@ class SpectralGap(Gate):
         Huang et al., MiMuon, arXiv 2605.19619.
     """
 
-    threshold: Any
+    threshold: Number
 
     def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
         """Decide on matrices."""
@@ -78,7 +78,7 @@ class LargeEnough(Gate):
         Huang et al., MiMuon, arXiv 2605.19619.
     """
 
-    threshold: Any
+    threshold: Number
 
     def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
         """Decide on matrices."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact, require_positive
 from optax_muon.linalg._map import Info, MatrixOp
@@ -34,7 +35,7 @@ class Hammer(ExactMap):
         Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
 
     def __post_init__(self):
         """Raise on a value that is not positive."""
@@ -66,7 +67,7 @@ class PowerHammer(MatrixOp):
         Newhouse et al., arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
     iterations: int = 16
 
     def __post_init__(self):
@@ -80,10 +81,11 @@ class PowerHammer(MatrixOp):
         return jnp.asarray(np.broadcast_to(_generic(shape), (*shape[:-2], min(shape[-2:]))), accumulator_dtype(dtype))
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Follow the top direction, then set its singular value."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "PowerHammer")
         if 0 in x.shape:
             return x, carry, Info()

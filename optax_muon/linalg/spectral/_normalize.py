@@ -2,11 +2,11 @@
 
 import dataclasses
 import numbers
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
 
@@ -31,7 +31,7 @@ class SpectralNormalize(ExactMap):
         Newhouse et al., Training Transformers with Enforced Lipschitz Constants, arXiv 2507.13338.
     """
 
-    maximum: Any
+    maximum: Number
 
     def __post_init__(self):
         """Raise on a cap that is not positive."""
@@ -61,7 +61,7 @@ class SpectralDecay(ExactMap):
         Newhouse et al., arXiv 2507.13338.
     """
 
-    rate: Any
+    rate: Number
 
     def __post_init__(self):
         """Raise on a rate outside [0, 1]."""

@@ -3,11 +3,11 @@
 import dataclasses
 import math
 import numbers
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg._scale import divide_by_largest_entry
@@ -41,7 +41,7 @@ class SpectralPower(TwoWayMap):
         Pang et al., HTMuon, arXiv 2603.10067.
     """
 
-    power: Any
+    power: Number
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
@@ -112,7 +112,7 @@ class Freon(ExactMap):
         Shumaylov et al., Muon is Not That Special, arXiv 2605.11181.
     """
 
-    c: Any
+    c: Number
 
     def __post_init__(self):
         """Raise on what is not finite."""

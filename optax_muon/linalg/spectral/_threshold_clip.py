@@ -44,10 +44,11 @@ class ThresholdClip(MatrixOp):
         return self.threshold.init(shape[:-2], accumulator_dtype(jnp.finfo(dtype).dtype))
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Clip every matrix and take up its norm."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "ThresholdClip")
         if 0 in x.shape:
             return x, carry, Info()
@@ -88,10 +89,10 @@ class SketchedThresholdClip(MatrixOp):
         return ThresholdClip(self.threshold).init(shape, dtype)
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Clip every matrix and take up its norm."""
-        del per_matrix
+        self.check_others(x, others)
         require_inexact(x, "SketchedThresholdClip")
         if 0 in x.shape:
             return x, carry, Info()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from optax_muon._types import Number
 from optax_muon.linalg._inputs import require_positive
 
 
@@ -40,7 +41,7 @@ class ConstantThreshold(Threshold):
         ValueError: for a value that is not positive.
     """
 
-    value: Any
+    value: Number
 
     def __post_init__(self):
         """Raise on a cap that is not positive."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 
 SIDES = ("left", "right")
@@ -192,7 +193,7 @@ class EigenBasis(Basis):
         Vyas et al., SOAP, arXiv 2409.11321, github.com/nikhilvyas/SOAP; Frans et al., SPlus, arXiv 2506.07254.
     """
 
-    decay: Any = 0.95
+    decay: Number = 0.95
     refresh_every: int = 10
     max_side: int = 10000
     method: Literal["iterate", "decompose"] = "iterate"

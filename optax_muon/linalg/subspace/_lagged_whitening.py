@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
@@ -25,7 +26,8 @@ class LaggedWhitening(GradientOp):
 
     and the right side likewise. At update 0 both d are ``initial``, S_L is :math:`(1 - \beta) G G^T / n`, and the bases
     are its eigenvectors; what is emitted there means nothing. `KroneckerWhitening` whitens by factors that have seen
-    the present gradient, takes d from S, and does not depend on the gradients' scale.
+    the present gradient, takes d from S, and does not depend on the gradients' scale. Use this one, through
+    ``kl_shampoo(form="lagged")``, to compare with the authors' results.
 
     Args:
         decay: beta.
@@ -38,9 +40,12 @@ class LaggedWhitening(GradientOp):
         first: whether this is update 0.
 
     State: 2 (m^2 + n^2) + m + n floats for an m x n matrix.
+
+    References:
+        Lin et al., KL-Shampoo, arXiv 2509.03378; github.com/yorkerlin/KL-Methods.
     """
 
-    decay: Any = 0.95
+    decay: Number = 0.95
     refresh: Refresh = Refresh()
     max_side: int = 10000
     eps: float = 1e-8
@@ -50,7 +55,7 @@ class LaggedWhitening(GradientOp):
     first: Any = False
 
     def at(self, count: Array) -> "LaggedWhitening":
-        """Give the operation at update ``count``."""
+        """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, how=self.refresh.how(count), first=count == 0)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
@@ -65,13 +70,14 @@ class LaggedWhitening(GradientOp):
         return state
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Whiten ``x``, then learn from ``gradient``."""
         del key
+        self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        g = per_matrix["gradient"].astype(accumulator_dtype(x.dtype))
+        g = others["gradient"].astype(accumulator_dtype(x.dtype))
         bases = {side: carry[side] for side in SIDES if side in carry}
         roots = {side: self._spread(jnp.sqrt(carry[f"{side}_values"]), side) for side in bases}
         size = roots.get("left", 1) * roots.get("right", 1) + self.eps

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, SpectralMap
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
@@ -14,6 +16,7 @@ from optax_muon.linalg.subspace._eigenbasis import gram
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
+@renamed_fields(second_moment="second_moment_decay", epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class LeadingSubspace(GradientOp):
     r"""Treat the leading input subspace by Adam, its complement by an orthogonaliser, and join both at fixed size.
@@ -35,21 +38,21 @@ class LeadingSubspace(GradientOp):
     Args:
         rank: columns of P, at most the smaller side, beyond which a gradient shows nothing but rounding.
         momentum: beta_1 of the heavy ball that makes N, whose normalisation is done here.
-        second_moment: beta_2.
+        second_moment_decay: beta_2.
         gamma: weight of the orthogonalised rest.
         orthogonalizer: a map of `optax_muon.linalg`.
-        epsilon: Adam's.
+        eps: Adam's.
         count: set by `at`.
 
     State: (m + n) k + k^2 floats for an m x n matrix, k the rank.
     """
 
     rank: int = 64
-    momentum: Any = 0.95
-    second_moment: Any = 0.95
-    gamma: Any = 0.2
+    momentum: Number = 0.95
+    second_moment_decay: Number = 0.95
+    gamma: Number = 0.2
     orthogonalizer: SpectralMap = NewtonSchulz()
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     count: Any = 0
 
     def at(self, count: Array) -> "LeadingSubspace":
@@ -66,18 +69,19 @@ class LeadingSubspace(GradientOp):
         return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Learn from ``gradient`` and treat ``x``, a Nesterov heavy ball; stacks are (reduction, output)."""
         del key
+        self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
         wide = accumulator_dtype(x.dtype)
-        g = squarable(per_matrix["gradient"].astype(wide))
+        g = squarable(others["gradient"].astype(wide))
         # One scalar for all matrices, so that the decomposition is skipped and not merely masked after the first
         # update.
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)
-        beta, t = self.second_moment, jnp.asarray(self.count, wide) + 1
+        beta, t = self.second_moment_decay, jnp.asarray(self.count, wide) + 1
         second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))
         # The sum of the heavy ball's weights, so that N is an average.
         weights = (1 - self.momentum**t) / (1 - self.momentum)
@@ -86,7 +90,7 @@ class LeadingSubspace(GradientOp):
         size = jnp.sqrt(second / (1 - beta**t))
         # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
-        size = (size + floor + self.epsilon).astype(wide)
+        size = (size + floor + self.eps).astype(wide)
         adam = FLOAT32.matmul(basis, inside / jnp.where(size == 0, 1, size))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
         # RMS 1 whatever the mixture, so that one learning rate serves every rank and gamma.
@@ -96,11 +100,11 @@ class LeadingSubspace(GradientOp):
     def _first(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
         """Return the leading eigenvectors of the first gradient's Gram matrix, (n, k), and its factor there, (k, k)."""
         basis = jnp.linalg.eigh(gram(g, "left"))[1][..., ::-1][..., : carry["basis"].shape[-1]]
-        return basis, (1 - self.second_moment) * gram(FLOAT32.matmul(basis.mT, g), "left")
+        return basis, (1 - self.second_moment_decay) * gram(FLOAT32.matmul(basis.mT, g), "left")
 
     def _next(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
         """Return the basis one QR step on, (n, k), and the averaged factor in it, (k, k)."""
-        old, small, beta = carry["basis"], carry["gram"], self.second_moment
+        old, small, beta = carry["basis"], carry["gram"], self.second_moment_decay
         # In this order no n x n matrix is formed.
         seen = FLOAT32.matmul(g, FLOAT32.matmul(g.mT, old))
         basis = jnp.linalg.qr(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)[0]

@@ -68,10 +68,10 @@ class RandomizedPolar(MatrixOp):
         return ()
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: PyTree, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], PyTree, Info]:
         """Orthogonalise every matrix within its own random subspace; `Info.dual` is ``<x, y>``."""
-        del per_matrix
+        self.check_others(x, others)
         require_inexact(x, "RandomizedPolar")
         require_rank("RandomizedPolar", self.rank, x)
         if 0 in x.shape:

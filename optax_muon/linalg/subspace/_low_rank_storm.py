@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
+@renamed_fields(momentum="decay")
 @dataclasses.dataclass(frozen=True)
 class LowRankStorm(GradientOp):
     r"""Correct a low-rank momentum by the change of this batch's gradient, and compress the result anew (LiMuon).
@@ -23,7 +26,7 @@ class LowRankStorm(GradientOp):
         \hat M_t = \text{randomised SVD of } M_t \text{ of rank } r
 
     Args:
-        momentum: mu.
+        decay: mu.
         rank: r, at most the smaller side.
         oversampling: further columns of the sketch.
         first: set by `at`.
@@ -34,7 +37,7 @@ class LowRankStorm(GradientOp):
     State: (m + n + 1) r floats for an m x n matrix.
     """
 
-    momentum: Any = 0.9
+    decay: Number = 0.9
     rank: int = 8
     oversampling: int = 2
     first: Any = True
@@ -52,17 +55,18 @@ class LowRankStorm(GradientOp):
         return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
     ) -> tuple[Array, Any, Info]:
         """Return M for the gradient ``x``, with ``gradient`` the one at the previous parameters on the same batch."""
+        self.check_others(x, others)
         assert key is not None
         if 0 in x.shape:
             return x, carry, Info()
         wide = x.astype(accumulator_dtype(x.dtype))
         remembered = FLOAT32.matmul(carry["left"] * carry["values"][..., None, :], carry["right"])
-        change = remembered - per_matrix["gradient"].astype(wide.dtype)
+        change = remembered - others["gradient"].astype(wide.dtype)
         # The first gradient stands alone: there are no previous parameters to correct by.
-        m = wide + self.momentum * jnp.where(self.first, jnp.zeros_like(change), change)
+        m = wide + self.decay * jnp.where(self.first, jnp.zeros_like(change), change)
         # M is used whole; only what is kept for the next step is compressed, so the step itself loses nothing.
         return m.astype(x.dtype), self._compressed(m, key, carry["values"].shape[-1]), Info()
 

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
 
 
+@renamed_fields(epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class PowerStep(MatrixOp):
     r"""Follow the leading singular directions by one power step a call; return a near-orthogonal rank-k matrix.
@@ -29,7 +31,7 @@ class PowerStep(MatrixOp):
 
     Args:
         rank: k, reduced to min(m, n) where that is smaller.
-        epsilon: keeps the columns of a zero matrix finite.
+        eps: keeps the columns of a zero matrix finite.
         seed: of the first Q, normal numbers, the same for every matrix of one shape.
 
     Raises:
@@ -42,7 +44,7 @@ class PowerStep(MatrixOp):
     """
 
     rank: int
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     seed: int = 0
 
     def __post_init__(self):
@@ -58,10 +60,11 @@ class PowerStep(MatrixOp):
         return jnp.broadcast_to(start, (*batch, *size))
 
     def apply(
-        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **per_matrix: Array
+        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **others: Array
     ) -> tuple[Float[Array, "*batch m n"], Array, Info]:
         """Take one step for every matrix; the result has the dtype of ``x``."""
-        del key, per_matrix
+        del key
+        self.check_others(x, others)
         require_inexact(x, "PowerStep")
         if 0 in x.shape:
             return (
@@ -74,6 +77,6 @@ class PowerStep(MatrixOp):
         p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
         r = FLOAT32.matmul(wide, p)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
-        length = jnp.linalg.norm(r, axis=-2, keepdims=True) + self.epsilon
+        length = jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps
         q = r / jnp.where(length == 0, 1, length)
         return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))

@@ -11,7 +11,7 @@ from optax_muon.matrices.flax._layer_axes import Site
 Shape = tuple[int | None, ...]
 
 
-class Kind(NamedTuple):
+class LayerKind(NamedTuple):
     """How to read the kernels of one module type; its other parameters are told by name and rank.
 
     Attributes:
@@ -41,7 +41,7 @@ class Cell(NamedTuple):
 
 
 @functools.cache
-def nnx_kinds() -> Mapping[type, Kind]:
+def nnx_kinds() -> Mapping[type, LayerKind]:
     """Layers of `flax.nnx`: module type -> how its kernels read, with the shapes the module was made for."""
     from flax import nnx
 
@@ -71,32 +71,32 @@ def nnx_kinds() -> Mapping[type, Kind]:
         return (module.in_features, None) if name == "lora_a" else (None, module.out_features)
 
     return {
-        nnx.Linear: Kind(("kernel",), axes.dense, flat),
-        nnx.LinearGeneral: Kind(("kernel",), axes.general, general),
-        nnx.Einsum: Kind(("kernel",), axes.einsum, einsum),
-        nnx.Conv: Kind(("kernel",), axes.convolution, window),
-        nnx.ConvTranspose: Kind(("kernel",), axes.transposed_convolution, window),
-        nnx.Embed: Kind(("embedding",), axes.embedding, table),
-        nnx.LoRA: Kind(("lora_a", "lora_b"), axes.low_rank_adapter, lora),
+        nnx.Linear: LayerKind(("kernel",), axes.dense, flat),
+        nnx.LinearGeneral: LayerKind(("kernel",), axes.general, general),
+        nnx.Einsum: LayerKind(("kernel",), axes.einsum, einsum),
+        nnx.Conv: LayerKind(("kernel",), axes.convolution, window),
+        nnx.ConvTranspose: LayerKind(("kernel",), axes.transposed_convolution, window),
+        nnx.Embed: LayerKind(("embedding",), axes.embedding, table),
+        nnx.LoRA: LayerKind(("lora_a", "lora_b"), axes.low_rank_adapter, lora),
     }
 
 
 @functools.cache
-def linen_kinds() -> Mapping[type, Kind]:
+def linen_kinds() -> Mapping[type, LayerKind]:
     """Layers of `flax.linen`; the trace tells their shapes."""
     import flax.linen as nn
     from flax.linen.recurrent import DenseParams
 
     return {
-        nn.Dense: Kind(("kernel",), axes.dense),
+        nn.Dense: LayerKind(("kernel",), axes.dense),
         # Where `OptimizedLSTMCell` keeps the kernels of its gates; it is not exported.
-        DenseParams: Kind(("kernel",), axes.dense),
-        nn.DenseGeneral: Kind(("kernel",), axes.general),
-        nn.Einsum: Kind(("kernel",), axes.einsum),
-        nn.Conv: Kind(("kernel",), axes.convolution),
-        nn.ConvLocal: Kind(("kernel",), axes.local_convolution),
-        nn.ConvTranspose: Kind(("kernel",), axes.transposed_convolution),
-        nn.Embed: Kind(("embedding",), axes.embedding),
+        DenseParams: LayerKind(("kernel",), axes.dense),
+        nn.DenseGeneral: LayerKind(("kernel",), axes.general),
+        nn.Einsum: LayerKind(("kernel",), axes.einsum),
+        nn.Conv: LayerKind(("kernel",), axes.convolution),
+        nn.ConvLocal: LayerKind(("kernel",), axes.local_convolution),
+        nn.ConvTranspose: LayerKind(("kernel",), axes.transposed_convolution),
+        nn.Embed: LayerKind(("embedding",), axes.embedding),
     }
 
 

@@ -13,7 +13,7 @@ from optax_muon.matrices.flax._layer_axes import Site, names_beside
 from optax_muon.matrices.flax._layer_table import lookup, nnx_kinds
 from optax_muon.matrices.flax._reading import Modules, Reading, abstract, noted, read_site
 from optax_muon.matrices.flax._roles import Attention
-from optax_muon.matrices.flax._stacked_axes import Axes, candidates, choose, lifted
+from optax_muon.matrices.flax._stacked_axes import Axes, candidates, choose_axes, lifted
 
 # What a variable is that several modules share: the first of these roles that one of them gives it.
 STRONGEST = ("embedding", "head", "router", "hidden", "vector")
@@ -42,7 +42,7 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
     uses = {path: holders[id(variable)] for path, variable in variables.items()}
     shapes = {use.path: tuple(variables[path].shape) for path, several in uses.items() for use in several}
     everyone = [use for several in uses.values() for use in several]
-    stacks = choose(shapes, {use.path: _possible(shapes[use.path], use, modules) for use in everyone})
+    stacks = choose_axes(shapes, {use.path: _possible(shapes[use.path], use, modules) for use in everyone})
     # Where every layer is stacked it is whole models that are, and one of them is the head.
     among_others = any(not axes for axes, _ in stacks.values())
     leaves, problems = {}, {}

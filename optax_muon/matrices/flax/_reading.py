@@ -10,8 +10,8 @@ from jaxtyping import PyTree
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices.flax._layer_axes import Site
-from optax_muon.matrices.flax._layer_table import Kind, lookup
-from optax_muon.matrices.flax._roles import Attention, by_name, with_role
+from optax_muon.matrices.flax._layer_table import LayerKind, lookup
+from optax_muon.matrices.flax._roles import Attention, with_role, without_layer
 
 Modules = Mapping[type, Mapping[str, Leaf]]
 
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
 
 
 def read_site(
-    site: Site, kinds: Mapping[type, Kind], attention: Attention, modules: Modules
+    site: Site, kinds: Mapping[type, LayerKind], attention: Attention, modules: Modules
 ) -> Finding | UnknownLeafError:
     """Read one parameter, with axes as its own module counts them; return the error where it cannot be told."""
     own = (lookup(modules, site.module) or {}).get(site.name)
@@ -47,7 +47,7 @@ def read_site(
             leaf = dataclasses.replace(own, reduction=reduction, output=output)
             return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
         if kind is None or site.name not in kind.names:
-            return by_name(site)
+            return without_layer(site)
         return with_role(site, kind.read(site), attention)
     # Returned and not raised: another module that shares the parameter may tell, and a message names all problems at
     # once.

@@ -62,7 +62,7 @@ class Attention:
             raise ValueError(f"Attention: head_width must be positive, not {self.head_width}")
 
 
-def by_name(site: Site) -> Finding:
+def without_layer(site: Site) -> Finding:
     """Tell a parameter that is no known layer's kernel: biases, scales, tables of positions.
 
     Raises:

@@ -14,7 +14,7 @@ class Count(MatrixOp):
     def init(self, shape, dtype):
         return jnp.zeros(shape[:-2], dtype)
 
-    def apply(self, x, carry, *, key=None, **per_matrix):
+    def apply(self, x, carry, *, key=None, **others):
         return x, carry + 1, Info(dual=carry)
 
 

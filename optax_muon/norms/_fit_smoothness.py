@@ -31,7 +31,7 @@ def fit_smoothness(estimates: ArrayLike, duals: ArrayLike) -> Smoothness:
     if not np.any(y > 0):
         raise ValueError("fit_smoothness: no positive finite estimate among estimates")
     # The optimum with bounds is the free one or is on one of the two edges.
-    edges = [(y.mean(), 0.0), (0.0, float(y @ d / (d @ d)) if d.any() else 0.0)]
+    edges = [(y.mean(), 0.0), (0.0, float(np.dot(y, d) / np.dot(d, d)) if d.any() else 0.0)]
     free = np.linalg.lstsq(np.stack([np.ones_like(d), d], axis=1), y, rcond=None)[0]
     candidates = [c for c in [*edges, tuple(free)] if min(c) >= 0 and max(c) > 0]
     best = min(candidates, key=lambda c: float(np.sum((c[0] + c[1] * d - y) ** 2)))
