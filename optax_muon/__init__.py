@@ -6,6 +6,7 @@ from optax_muon import norms as norms
 from optax_muon import optimizers as optimizers
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._registry import Card as Card
 from optax_muon._registry import registry as registry
 from optax_muon._renamed import renamed_names as _renamed_names
@@ -65,6 +66,7 @@ __all__ = [
     "placement_report",
     # in the training loop
     "eval_params",
+    "inject_hyperparams",
     "migrate",
     "multi_steps",
     "previous_params",

@@ -7,6 +7,9 @@ from typing import Any, Literal, TypeVar
 
 import optax
 
+from optax_muon._named import named
+from optax_muon._structure import static_arguments
+
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
 
@@ -26,6 +29,7 @@ class Card:
         learning_rate: where to start tuning, with the function's own defaults.
         defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
         extra_args: what ``update`` cannot do without besides gradients and parameters.
+        static: arguments that shape the program though their annotation does not say so.
     """
 
     name: str
@@ -39,6 +43,12 @@ class Card:
     learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+
+    @property
+    def static_args(self) -> frozenset[str]:
+        """Arguments that shape the program: whole numbers, switches and what ``static`` names; never tracers."""
+        return static_arguments(self.make)
 
 
 _cards: dict[str, Card] = {}
@@ -54,7 +64,8 @@ def card(**fields: Any) -> Callable[[F], F]:
         name = make.__name__
         if name in _cards:
             raise ValueError(f"two optimizers are called {name!r}")
-        _cards[name] = Card(name=name, make=make, **fields)
-        return make
+        remembering = named(make, fields.get("static", ()))
+        _cards[name] = Card(name=name, make=remembering, **fields)
+        return remembering
 
     return register

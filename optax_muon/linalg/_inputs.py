@@ -15,13 +15,6 @@ def require_inexact(x: Array, what: str) -> None:
         raise TypeError(f"{what} takes floating-point matrices, not {x.dtype}: cast them first")
 
 
-def require_positive(owner: str, **options: Any) -> None:
-    """Raise on numbers that are not above zero, NaN among them; arrays and tracers pass unread."""
-    for name, value in options.items():
-        # Written as "not > 0" so that NaN raises too. A tracer is no numbers.Real, and cannot be looked at under jit.
-        if isinstance(value, numbers.Real) and not float(value) > 0:
-            raise ValueError(f"{owner}: {name} must be positive, not {value}")
-
 
 def require_rank(owner: str, rank: int, x: Array) -> None:
     """Raise on a rank that the matrices, unless empty, cannot have."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 from jaxtyping import PyTree
 
+from optax_muon.matrices._coverage import require_matches, spread
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path, matches
 
@@ -54,6 +55,7 @@ def find(
         UnknownLeafError: naming every parameter that needs a rule.
     """
     shapes = {path: tuple(getattr(x, "shape", ())) for path, x in by_path(params).items()}
+    given = None if given is None else spread(given, shapes)
     findings: dict[str, Finding] = {}
     unknown: dict[str, str] = {}
     for path, shape in shapes.items():
@@ -76,25 +78,29 @@ def find(
     return findings
 
 
-def leaves(params: PyTree, rules: Rules = ()) -> PyTree[Leaf]:
+def leaves(params: PyTree, rules: Rules = (), *, strict: bool = True) -> PyTree[Leaf]:
     """Tell the role and axes of every parameter of a plain tree (dicts, `nnx.State`, Linen params).
 
     Args:
         params: arrays or `jax.ShapeDtypeStruct` objects.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins. A glob
             matches a whole path or its tail; ``*`` crosses slashes.
+        strict: raise where a rule matches no parameter, as `for_matrices` does.
 
     Returns:
         A tree like ``params`` with a `Leaf` for every array.
 
     Raises:
         UnknownLeafError: naming the parameters that need a rule.
+        ValueError: naming a rule that matches nothing, and the nearest path.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
         >>> om.leaves({"up": {"kernel": jnp.zeros((8, 32))}})["up"]["kernel"].output
         (1,)
     """
+    if strict:
+        require_matches(params, rules)
     return map_by_path(lambda path, x, found: found.leaf, params, find(params, rules))
 
 

@@ -5,22 +5,27 @@ from collections.abc import Callable
 from jaxtyping import PyTree
 
 from optax_muon.matrices._by_name import Finding, Rules, find
+from optax_muon.matrices._coverage import require_matches
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
 
-def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> dict[str, Finding]:
+def findings(
+    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = False
+) -> dict[str, Finding]:
     """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name and rank.
 
     Raises:
         UnknownLeafError: naming a parameter that nothing tells of, or that ``leaves`` lacks.
+        ValueError: where ``strict``, for a rule or a given leaf that matches no parameter.
     """
-    if leaves is None:
-        return find(params, rules)
     tree = leaves(params) if callable(leaves) else leaves
-    return find(params, rules, by_path(tree, is_leaf=lambda x: isinstance(x, Leaf)))
+    given = None if leaves is None else by_path(tree, is_leaf=lambda x: isinstance(x, Leaf))
+    if strict:
+        require_matches(params, rules, given or {})
+    return find(params, rules, given)
 
 
 def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[Leaf]:

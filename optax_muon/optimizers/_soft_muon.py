@@ -6,6 +6,7 @@ import jax
 import optax
 
 from optax_muon import shapes, transforms
+from optax_muon._numbers import require_share
 from optax_muon._registry import card
 from optax_muon.linalg import Ridge, SpectralMap, Spectrum, best
 from optax_muon.matrices._resolve import Leaves
@@ -19,6 +20,7 @@ from optax_muon.placement._placement import Placement
     state="1",
     chain="nesterov_ema -> orthogonalize, later Ridge at a falling temperature (couples leaves) -> as muon",
     deviations="the ridge is exact or by the orthogonalizer, not their five coupled steps",
+    static=("hard_fraction",),
     defaults={"steps": 60},
 )
 def soft_muon(
@@ -69,8 +71,7 @@ def soft_muon(
         Feoktistov et al., arXiv 2605.31371; github.com/brain-lab-research/softsign.
     """
     transforms.require_fraction("soft_muon: momentum", momentum)
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"soft_muon: hard_fraction must be in [0, 1], not {hard_fraction}")
+    require_share("soft_muon: hard_fraction", hard_fraction)
     hard = transforms.Lift(orthogonalizer or best(), leaves, placement)
     spectrum = transforms.Lift(Spectrum(), leaves, placement)
     empty = optax.EmptyState()

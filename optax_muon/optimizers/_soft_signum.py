@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
+from optax_muon._numbers import is_known, require_share
 from optax_muon._registry import card
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
@@ -21,6 +22,7 @@ from optax_muon.placement._placement import Placement
     chain="ema -> sign, later tanh at a falling temperature, in place (couples leaves) -> decay -> learning rate",
     deviations="an average instead of PyTorch's momentum with dampening",
     learning_rate=1e-3,
+    static=("hard_fraction",),
     defaults={"steps": 60},
 )
 def soft_signum(
@@ -67,8 +69,7 @@ def soft_signum(
     """
     del leaves, placement
     transforms.require_fraction("soft_signum: momentum", momentum)
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"soft_signum: hard_fraction must be in [0, 1], not {hard_fraction}")
+    require_share("soft_signum: hard_fraction", hard_fraction)
     return optax.chain(
         transforms.tempered(
             transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
@@ -77,9 +78,14 @@ def soft_signum(
             measure=lambda g, m: jax.tree.leaves(m),
             steps=steps,
             hard_steps=int(hard_fraction * steps),
-            saturation=math.atanh(1 - epsilon),
+            saturation=_level(epsilon),
             maximum=maximum_temperature,
         ),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _level(epsilon: Any) -> Any:
+    """Give ``atanh(1 - epsilon)`` of a number or a tracer; in float32 the difference would lose epsilon's digits."""
+    return (math.log if is_known(epsilon) else jnp.log)((2 - epsilon) / epsilon) / 2

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._numbers import require_not_negative
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
@@ -55,8 +56,7 @@ def equilibrate(
     """
     if side not in ACROSS:
         raise ValueError(f"equilibrate: side must be one of {', '.join(ACROSS)}, not {side!r}")
-    if isinstance(epsilon, int | float) and not epsilon >= 0:
-        raise ValueError(f"equilibrate: epsilon must not be negative, not {epsilon}")
+    require_not_negative("equilibrate", epsilon=epsilon)
 
     def scaled(path: str, x: Array, leaf: Leaf) -> Array:
         """Even out the matrices of one parameter."""

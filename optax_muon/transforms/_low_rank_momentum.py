@@ -6,6 +6,7 @@ import jax
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import is_known, require_fraction
 from optax_muon.linalg import PowerStep
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.matrices._leaf import restore
@@ -13,7 +14,6 @@ from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
-from optax_muon.transforms._momentum import require_fraction
 
 
 class LowRankMomentumState(NamedTuple):
@@ -65,7 +65,7 @@ def low_rank_momentum(
         Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
     # 1 is allowed here, unlike in an average: nothing is forgotten then.
-    if not (isinstance(decay, int | float) and decay == 1):
+    if not (is_known(decay) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
     lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)
 

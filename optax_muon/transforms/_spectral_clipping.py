@@ -1,10 +1,10 @@
 """Clip gradients by their singular values."""
 
-import numbers
 from typing import Any
 
 import optax
 
+from optax_muon._numbers import require_positive
 from optax_muon.linalg import ConstantThreshold, RandomizedSVD, SketchedThresholdClip, Threshold, ThresholdClip
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
@@ -53,8 +53,7 @@ def clip_by_spectral_norm(
         [1.0, -0.5]
     """
     if not isinstance(threshold, Threshold):
-        if isinstance(threshold, numbers.Real) and not float(threshold) > 0:
-            raise ValueError(f"clip_by_spectral_norm: threshold must be positive, not {threshold}")
+        require_positive("clip_by_spectral_norm", threshold=threshold)
         threshold = ConstantThreshold(threshold)
     op = ThresholdClip(threshold) if svd is None else SketchedThresholdClip(threshold, svd)
     return apply_to_matrices(op, leaves=leaves, placement=placement, seed=seed)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon.transforms._evaluation import number, overlay
-from optax_muon.transforms._momentum import require_fraction
 
 
 class TransportState(NamedTuple):

@@ -9,11 +9,11 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
-from optax_muon.transforms._momentum import require_fraction
 
 
 class LastGradientState(NamedTuple):

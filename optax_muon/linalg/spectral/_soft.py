@@ -1,13 +1,12 @@
 """Smooth relatives of the polar factor and of the hard cap."""
 
 import dataclasses
-import numbers
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._inputs import require_positive
+from optax_muon._numbers import is_known, require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap
 
@@ -49,7 +48,7 @@ class SoftSign(TwoWayMap):
     def __post_init__(self):
         """Raise on a negative bend, and an orthogonaliser where none helps."""
         require_positive("SoftSign", kappa=self.kappa)
-        if isinstance(self.epsilon, numbers.Real) and not 0 <= float(self.epsilon) < float("inf"):
+        if is_known(self.epsilon) and not 0 <= float(self.epsilon) < float("inf"):
             raise ValueError(f"SoftSign: epsilon must be finite and not negative, not {self.epsilon}")
         if self.orthogonalizer is not None and self.kappa != 2:
             raise ValueError(f"SoftSign: an orthogonalizer gives kappa=2 alone, not kappa={self.kappa}")
