@@ -1,8 +1,5 @@
 """What maps accept: everything else is one clear error."""
 
-import numbers
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -13,7 +10,6 @@ def require_inexact(x: Array, what: str) -> None:
         raise ValueError(f"{what} takes matrices of shape (*batch, m, n), not an array of shape {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"{what} takes floating-point matrices, not {x.dtype}: cast them first")
-
 
 
 def require_rank(owner: str, rank: int, x: Array) -> None:

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from optax_muon._numbers import require_finite_positive
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon._numbers import require_finite_positive
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.shapes import ShapeScale
 

@@ -193,7 +193,8 @@ class ParamsEmaState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar.
-        log_rate: logarithm of the decay rate, of which 1 - rate^t can be had without cancellation.
+        log_rate: logarithm of rate^t, of which 1 - rate^t can be had without cancellation; a sum, since an injected
+            rate may change.
         average: of the parameters, not yet corrected for its start at zero.
     """
 
@@ -232,9 +233,7 @@ def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.Gradi
     def init_fn(params):
         """Start from zero; the average is corrected for that when it is read."""
         zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
-        return ParamsEmaState(
-            jnp.zeros([], jnp.int32), jnp.zeros([], float), zeros
-        )
+        return ParamsEmaState(jnp.zeros([], jnp.int32), jnp.zeros([], float), zeros)
 
     def update_fn(updates, state, params=None):
         """Average the parameters in; the updates pass."""

@@ -10,7 +10,6 @@ from jaxtyping import PyTree
 from optax_muon._numbers import require_fraction
 
 
-
 class NesterovEmaState(NamedTuple):
     """State of `nesterov_ema`.
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
 from optax_muon._numbers import is_known, require_positive
+from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.orthogonal._coefficients import Coefficients
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz

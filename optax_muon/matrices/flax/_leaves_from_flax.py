@@ -47,7 +47,7 @@ def leaves_from_flax(
     Raises:
         UnknownLeafError: naming the parameters, and their modules, that need a rule.
         ValueError: for what is no instance of a Flax module, for arguments of the other kind of model, or for axes in
-            ``modules`` that are not negative.
+            ``modules`` that are not negative; for a rule that matches nothing, naming the nearest path.
 
     Example:
         >>> import optax_muon as om
