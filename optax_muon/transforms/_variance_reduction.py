@@ -147,7 +147,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
 
 
 def low_rank_storm(
-    momentum: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int = 0
+    momentum: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int | Array = 0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average gradients as STORM does, keeping the average between updates as a matrix of low rank.
 

@@ -33,7 +33,7 @@ def test_nan_stays_and_a_negative_rounding_counts_as_zero():
     "make", [lambda: Fixed(0), lambda: Clipped(-1.0), lambda: Oracle(om.norms.Max(), 0.0), lambda: Fixed(float("nan"))]
 )
 def test_radii_must_be_positive(make):
-    with pytest.raises(ValueError, match="radius must be positive"):
+    with pytest.raises(ValueError, match="(radius|limit) must be positive"):
         make()
 
 
