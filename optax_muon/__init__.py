@@ -8,6 +8,7 @@ from optax_muon import linalg as linalg
 from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._options import Leaves as Leaves
 from optax_muon._options import Placement as Placement
 from optax_muon._registry import Card as Card
@@ -73,6 +74,7 @@ __all__ = [
     "placement_report",
     # in the training loop
     "eval_params",
+    "inject_hyperparams",
     "migrate",
     "multi_steps",
     "previous_params",

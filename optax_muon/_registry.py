@@ -8,10 +8,12 @@ from typing import Any, Literal, TypeVar
 import optax
 
 from optax_muon._docstring import completed
+from optax_muon._named import named
 from optax_muon._options import SHARED
 from optax_muon._renamed import renamed_arguments
 from optax_muon._state_size import Form as Form
 from optax_muon._state_size import StateSize as StateSize
+from optax_muon._structure import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -38,6 +40,7 @@ class Card:
         defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
         extra_args: what ``update`` cannot do without besides gradients and parameters.
         renamed: old names of arguments, which still work, and the new ones.
+        static: arguments that shape the program though their annotation does not say so.
     """
 
     name: str
@@ -54,6 +57,12 @@ class Card:
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    static: tuple[str, ...] = ()
+
+    @property
+    def static_args(self) -> frozenset[str]:
+        """Arguments that shape the program: whole numbers, switches and what ``static`` names; never tracers."""
+        return static_arguments(self.make)
 
 
 _cards: dict[str, Card] = {}
@@ -71,7 +80,8 @@ def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}),
             raise ValueError(f"two optimizers are called {name!r}")
         prose = completed(make, SHARED, state.sentence())
         make.__doc__ = prose.text
-        # Whatever else wraps the function goes here, inside the renaming, whose warnings name the caller's line.
+        make = named(make, fields.get("static", ()))
+        # Outermost, so that its warnings name the caller's line.
         if renamed:
             make = renamed_arguments(**renamed)(make)
         _cards[name] = Card(

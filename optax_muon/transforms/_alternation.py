@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_muon._numbers import require_whole
+
 
 class AlternationState(NamedTuple):
     """State of `alternate`.
@@ -43,8 +45,7 @@ def alternate(
     References:
         Bolatov et al., LionMuon, arXiv 2605.19811.
     """
-    if not isinstance(period, int) or period < 1:
-        raise ValueError(f"alternate: period must be a whole number >= 1, not {period}")
+    require_whole("alternate: period", period)
     first, second = optax.with_extra_args_support(tx), optax.with_extra_args_support(otherwise)
 
     def init_fn(params):

@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from optax_muon.matrices._by_name import Finding, Rules
+from optax_muon.matrices._coverage import require_matches
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import find
@@ -18,6 +19,7 @@ def leaves_from_flax(
     *example_inputs: Any,
     wrt: Any = None,
     rules: Rules = (),
+    strict: bool = True,
     attention: Attention = Attention(),  # noqa: B008 - immutable
     modules: Modules | None = None,
     **example_options: Any,
@@ -33,6 +35,7 @@ def leaves_from_flax(
         wrt: filter of the trained variables of an NNX model, as for `nnx.Optimizer`; default `nnx.Param`.
         rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
             the axes that the module tells.
+        strict: raise where a rule matches no parameter, as `for_matrices` does.
         attention: what one matrix is among the projections of an attention, an `Attention`.
         modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count from the
             end (negative), since an NNX layer of your own does not say how many stacked axes stand in front of them.
@@ -45,7 +48,7 @@ def leaves_from_flax(
     Raises:
         UnknownLeafError: naming the parameters, and their modules, that need a rule.
         ValueError: for what is no instance of a Flax module, for arguments of the other kind of model, or for axes in
-            ``modules`` that are not negative.
+            ``modules`` that are not negative; for a rule that matches nothing, naming the nearest path.
 
     Example:
         >>> import optax_muon as om
@@ -74,6 +77,8 @@ def leaves_from_flax(
         raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
     # Routers last: only now is it known how many experts stand beside a layer called gate.
     leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
+    if strict:
+        require_matches(reading.shapes, rules)
     found = find(reading.shapes, rules, leaves, reading.problems)
 
     def finish(path: str, x: Any, entry: Finding) -> Leaf:
