@@ -15,7 +15,8 @@ INTRODUCTION = """# The zoo
 
 Every named optimizer, from its card in `om.registry`. *Confidence* says how surely the rule is known: EXACT where the
 algorithm was read, PARTIAL where pieces of it were not, OUR READING where only an abstract was found. *State* is in
-floats per parameter of a matrix. This page is generated: `python docs/make_zoo.py`.
+floats per parameter of a matrix, and per matrix beside. *Chain* is what is built by default, stage by stage, with the
+transforms' own names. This page is generated: `python docs/make_zoo.py`.
 
 All take hidden matrices and stand in `om.for_matrices(om.<name>(...), otherwise=...)`, but those of kind *roles*, which
 take the whole tree. Those that ask for `grads_at_previous_params` need a second gradient per step on the same batch,
@@ -35,7 +36,7 @@ def overview(measured: dict[str, dict[str, dict]]) -> str:
     lines = [f"| optimizer | confidence | state |{names}", "|---|---|---|" + "---|" * len(measured)]
     for name in [*(["adamw"] if measured else []), *sorted(om.registry)]:
         card = om.registry.get(name)
-        about = f"{card.confidence} | {card.state}" if card else " | 2"
+        about = f"{card.confidence} | {_markdown(str(card.state))}" if card else " | 2"
         losses = "".join(f" {_loss(rows.get(name))} |" for rows in measured.values())
         link = f"[{name}](#{name.replace('_', '-')})" if card else "optax.adamw"
         lines.append(f"| {link} | {about} |{losses}")
@@ -48,13 +49,19 @@ def _loss(row: dict | None) -> str:
 
 def section(card: om.Card) -> str:
     """Draw one optimizer."""
-    paper = card.paper if card.paper.endswith(".") else card.paper + "."
-    paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
-    lines = [f"### {card.name}", "", paper, "", f"- chain: {card.chain}", f"- differs: {card.deviations}"]
+    paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", card.paper)
+    paper = re.sub(r"(?<!/)github\.com/[\w./-]+\w", r"[\g<0>](https://\g<0>)", paper)
+    lines = [f"### {card.name}", "", f"{paper}.", "", f"- chain: {card.chain}"]
+    lines += [f"- {_markdown(card.deviations[0].lower() + card.deviations[1:])}"] if card.deviations != "none" else []
     extras = [f"kind: {card.kind}"] if card.kind != "matrix" else []
     extras += [f"also takes: {', '.join(f'`{x}`' for x in card.extra_args)}"] if card.extra_args else []
     rate = f"- where to start: learning rate {card.learning_rate:g}"
     return "\n".join([*lines, "; ".join([rate, *extras])]) + "\n"
+
+
+def _markdown(text: str) -> str:
+    """Turn a docstring's marks into those of a page."""
+    return re.sub(r":math:`(.*?)`", r"$\1$", text).replace("``", "`")
 
 
 def page() -> str:

@@ -6,7 +6,10 @@ from optax_muon import norms as norms
 from optax_muon import optimizers as optimizers
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon._options import Leaves as Leaves
+from optax_muon._options import Placement as Placement
 from optax_muon._registry import Card as Card
+from optax_muon._registry import StateSize as StateSize
 from optax_muon._registry import registry as registry
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.matrices import Attention as Attention
@@ -36,7 +39,7 @@ from optax_muon.transforms import remember_previous_params as remember_previous_
 from optax_muon.transforms import step_with_two_gradients as step_with_two_gradients
 
 __version__ = "0.1.0"
-__getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local"})
+__getattr__ = _renamed_names(__name__, {"OnTheSpot": "Local", "symmetry_rules": "symmetry_ops"})
 
 __all__ = [
     # modules
@@ -48,6 +51,7 @@ __all__ = [
     # which parameter goes where
     "Attention",
     "Leaf",
+    "Leaves",
     "Split",
     "UnknownLeafError",
     "check_state",
@@ -63,6 +67,7 @@ __all__ = [
     # where it runs
     "Local",
     "OverMesh",
+    "Placement",
     "PlacementReport",
     "placement_report",
     # in the training loop
@@ -74,6 +79,7 @@ __all__ = [
     "step_with_two_gradients",
     # named optimizers, beside those of their own module
     "Card",
+    "StateSize",
     "registry",
 ]
 __all__ += optimizers.__all__

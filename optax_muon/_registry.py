@@ -1,11 +1,17 @@
 """The registry of named optimizers: each file declares its card beside its function."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import optax
+
+from optax_muon._docstring import completed
+from optax_muon._options import SHARED
+from optax_muon._renamed import renamed_arguments
+from optax_muon._state_size import Form as Form
+from optax_muon._state_size import StateSize as StateSize
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -14,18 +20,24 @@ F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 class Card:
     """What the library says of a named optimizer.
 
+    What can be counted or compared stands in the card; prose stands in the function's docstring, where the card finds
+    ``paper`` and ``deviations``, and which it completes by the shared arguments and the state.
+
     Attributes:
         name: the public name, ``om.<name>``.
         make: the function.
         kind: ``matrix`` takes hidden leaves only; ``roles`` the whole tree; ``wrapper`` an inner transformation.
-        paper: title and arXiv number.
+        paper: its references.
         confidence: ``EXACT`` (the algorithm was read), ``PARTIAL``, or ``OUR READING`` (only an abstract was found).
-        state: floats of state per parameter, in words.
-        chain: the composition in one line.
+        state: floats of state.
+        chain: the stages that it builds by default, in order; in brackets those inside a stage.
         deviations: how it differs from the paper or the authors' code.
+        in_place: whether its rule needs no matrix work that a placement could carry out.
+        couples: whether one leaf's gradient changes another leaf's update by the rule itself.
         learning_rate: where to start tuning, with the function's own defaults.
         defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
         extra_args: what ``update`` cannot do without besides gradients and parameters.
+        renamed: old names of arguments, which still work, and the new ones.
     """
 
     name: str
@@ -33,12 +45,15 @@ class Card:
     kind: Literal["matrix", "roles", "wrapper"]
     paper: str
     confidence: Literal["EXACT", "PARTIAL", "OUR READING"]
-    state: str
+    state: StateSize
     chain: str
     deviations: str = "none"
+    in_place: bool = False
+    couples: bool = False
     learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _cards: dict[str, Card] = {}
@@ -47,14 +62,21 @@ registry = MappingProxyType(_cards)
 """Name -> `Card` of every named optimizer."""
 
 
-def card(**fields: Any) -> Callable[[F], F]:
-    """Register the decorated optimizer under its own name, with the fields of `Card`."""
+def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}), **fields: Any) -> Callable[[F], F]:
+    """Register the decorated optimizer under its own name, with the fields of `Card`, and complete its docstring."""
 
     def register(make: F) -> F:
         name = make.__name__
         if name in _cards:
             raise ValueError(f"two optimizers are called {name!r}")
-        _cards[name] = Card(name=name, make=make, **fields)
+        prose = completed(make, SHARED, state.sentence())
+        make.__doc__ = prose.text
+        # Whatever else wraps the function goes here, inside the renaming, whose warnings name the caller's line.
+        if renamed:
+            make = renamed_arguments(**renamed)(make)
+        _cards[name] = Card(
+            name=name, make=make, paper=prose.paper, deviations=prose.deviations, state=state, renamed=renamed, **fields
+        )
         return make
 
     return register

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
 
 
 def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -31,14 +32,34 @@ def renamed_arguments(**names: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            for old in [name for name in names if name in kwargs]:
-                new = names[old]
-                if new in kwargs:
-                    raise TypeError(f"{function.__name__}: {old} is the old name of {new}; give one of them")
-                warnings.warn(f"{function.__name__}: {old} is now {new}", DeprecationWarning, stacklevel=2)
-                kwargs[new] = kwargs.pop(old)
-            return function(*args, **kwargs)
+            return function(*args, **_translated(function.__name__, names, kwargs))
 
         return call  # pyright: ignore[reportReturnType] - wraps keeps the signature
 
     return decorate
+
+
+def renamed_fields(**names: str) -> Callable[[C], C]:
+    """Let a dataclass take its old keywords, as `renamed_arguments` does for a function."""
+
+    def decorate(cls: C) -> C:
+        make: Any = cls.__init__
+
+        @functools.wraps(make)
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            make(self, *args, **_translated(cls.__name__, names, kwargs))
+
+        cls.__init__ = init
+        return cls
+
+    return decorate
+
+
+def _translated(who: str, names: Mapping[str, str], kwargs: dict[str, Any]) -> dict[str, Any]:
+    for old in [name for name in names if name in kwargs]:
+        new = names[old]
+        if new in kwargs:
+            raise TypeError(f"{who}: {old} is the old name of {new}; give one of them")
+        warnings.warn(f"{who}: {old} is now {new}", DeprecationWarning, stacklevel=3)
+        kwargs[new] = kwargs.pop(old)
+    return kwargs

@@ -1,15 +1,27 @@
-"""Eight CPU devices for every test; set before JAX starts."""
+"""Eight CPU devices for every test, and programs that a run's processes share; set before JAX starts."""
 
+import atexit
 import gc
 import itertools
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Most of the time of these tests is XLA's. Workers, and the scripts that tests start, inherit the folder, so that
+    # each program is compiled once in a run; it is gone afterwards, so that no run trusts what another one left.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="optax_muon-programs-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
+
+from tests.oldest import OLDEST
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -18,6 +30,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key():
     """A fixed random key."""
     return jax.random.key(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the choice before `-m` chooses."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(OLDEST):
+            item.add_marker("oldest")
 
 
 MAPS = pathlib.Path("/proc/self/maps")

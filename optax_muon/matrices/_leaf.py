@@ -72,6 +72,7 @@ class Leaf:
             raise ValueError(f"Leaf: an axis stands in reduction {sides[0]} and in output {sides[1]}")
         if role == "hidden" and not all(sides):
             raise ValueError("Leaf: a hidden matrix needs reduction and output axes, e.g. Leaf('hidden', 0, 1)")
+        # A Leaf is frozen, and its fields are written once, after everything was checked.
         cut = split if split is None or isinstance(split, Split) else Split(tuple(split))
         fields = {"role": role, "reduction": sides[0], "output": sides[1], "split": cut, "spec": spec}
         for name, value in {**fields, "why": why, "assumed": assumed}.items():
@@ -79,6 +80,7 @@ class Leaf:
 
     def batch(self, ndim: int) -> tuple[int, ...]:
         """Axes of a parameter of rank ``ndim`` that number its matrices."""
+        # Axes may be counted from the end; batch axes are given from the front.
         used = {axis % ndim for axis in self.reduction + self.output}
         return tuple(axis for axis in range(ndim) if axis not in used)
 
@@ -108,6 +110,7 @@ def matrix_shapes(shape: Sequence[int], leaf: Leaf) -> tuple[tuple[int, int, int
     output = math.prod(shape[axis] for axis in leaf.output)
     if leaf.split is None:
         return ((count, reduction, output),)
+    # Pieces of one size make one stack, so that they share a bucket and a kernel; others have one each.
     sizes, on_output = leaf.split.sizes, leaf.split.side == "output"
     pieces = [(count, reduction, size) if on_output else (count, size, output) for size in sizes]
     return ((count * len(sizes), *pieces[0][1:]),) if len(set(sizes)) == 1 else tuple(pieces)
@@ -122,6 +125,7 @@ def as_matrices(x: Array, leaf: Leaf) -> tuple[Array, ...]:
     if leaf.split is None:
         return (stack,)
     axis = 2 if leaf.split.side == "output" else 1
+    # Where pieces are of one size, piece j of matrix i is number ``i * pieces + j`` of the stack.
     bounds = [sum(leaf.split.sizes[: i + 1]) for i in range(len(leaf.split.sizes) - 1)]
     pieces = jnp.split(stack, bounds, axis=axis)
     return (jnp.stack(pieces, axis=1).reshape(shapes[0]),) if len(shapes) == 1 else tuple(pieces)

@@ -1,18 +1,24 @@
 """The leaf of every parameter of a tree, whoever tells it: a rule, a given tree, or names and ranks."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import get_args
 
 from jaxtyping import PyTree
 
-from optax_muon.matrices._by_name import Finding, Rules, find
+from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, UnknownLeafError, by_name
 from optax_muon.matrices._leaf import Leaf, Role
-from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._paths import by_path, map_by_path, matches
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
 
-def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> dict[str, Finding]:
+def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> Mapping[str, Finding]:
     """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name and rank.
+
+    Every stage of an optimizer asks for the same tree, so answers are kept.
 
     Raises:
         UnknownLeafError: naming a parameter that nothing tells of, or that ``leaves`` lacks.
@@ -42,3 +48,139 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
                 "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
             )
     return table
+
+
+def leaves(params: PyTree, rules: Rules = ()) -> PyTree[Leaf]:
+    """Tell the role and axes of every parameter of a plain tree (dicts, `nnx.State`, Linen params).
+
+    Args:
+        params: arrays or `jax.ShapeDtypeStruct` objects.
+        rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins. A glob
+            matches a whole path or its tail; ``*`` crosses slashes.
+
+    Returns:
+        A tree like ``params`` with a `Leaf` for every array.
+
+    Raises:
+        UnknownLeafError: naming the parameters that need a rule.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> om.leaves({"up": {"kernel": jnp.zeros((8, 32))}})["up"]["kernel"].output
+        (1,)
+    """
+    return resolve(params, rules=rules)
+
+
+def find(
+    params: PyTree,
+    rules: Rules = (),
+    given: Mapping[str, Leaf] | None = None,
+    problems: Mapping[str, str] = MappingProxyType({}),
+) -> Mapping[str, Finding]:
+    """Find the leaf of every parameter: the first matching rule, else the ``given`` one, else its name and rank.
+
+    A rule that names a role keeps the axes of the ``given`` leaf; ``problems`` say why one is not given.
+
+    Raises:
+        UnknownLeafError: naming every parameter that needs a rule.
+    """
+    shapes = {path: tuple(getattr(x, "shape", ())) for path, x in by_path(params).items()}
+    return _answer(_Question(shapes, rules, given, problems))
+
+
+class _Question:
+    """All that the leaves of a tree depend on: the key under which answers are kept.
+
+    Shapes and names count by value, leaves and problems by identity: nobody changes a `Leaf`, comparing thousands
+    costs more than it saves, and two that are equal may still differ in ``why``. Arrays and tracers are not kept.
+    """
+
+    def __init__(
+        self, shapes: Mapping[str, Shape], rules: Rules, given: Mapping[str, Leaf] | None, problems: Mapping[str, str]
+    ):
+        self.shapes, self.problems = shapes, problems
+        self.rules = tuple((pattern, target) for pattern, target in rules)
+        self.given = None if given is None else {path: given[path] for path in shapes if path in given}
+        self.examples = tuple(given or ())[:3]
+        # A message names a few of the given paths, whether the tree has them or not.
+        told = () if self.given is None else tuple(self.given)
+        by_identity = (*(target for _, target in self.rules), *(self.given or {}).values(), problems)
+        self._key = (
+            *(tuple(shapes), tuple(shapes.values())),
+            *(tuple(pattern for pattern, _ in self.rules), given is None, told, self.examples),
+            tuple(x if isinstance(x, str) else id(x) for x in by_identity),
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Question) and self._key == other._key
+
+
+# A program has a few trees, each whole and in the parts that its optimizers see.
+@functools.lru_cache(maxsize=32)
+def _answer(question: _Question) -> Mapping[str, Finding]:
+    """Find the leaf of every parameter, and say in one error all that is not known."""
+    shapes, only_names = question.shapes, not question.rules and question.given is None
+    findings: dict[str, Finding] = {}
+    unknown: dict[str, str] = {}
+    for path, shape in shapes.items():
+        try:
+            told = None if only_names else _by_rule(path, question) or _given(path, question)
+            findings[path] = told or by_name(path, shape, shapes)
+        except UnknownLeafError as error:
+            unknown[path] = str(error)
+            continue
+        if told:  # names give axes that fit
+            told.leaf.check(path, shape)
+    if unknown:
+        first = next(iter(unknown))
+        lines = "\n".join(f"  {path} {shapes[path]}: {why}" for path, why in unknown.items())
+        raise UnknownLeafError(
+            f"cannot tell what these parameters are:\n{lines}\n"
+            f"Give a rule for each, e.g. rules=[({first!r}, om.Leaf('hidden', reduction=1, output=2))], "
+            f"or ({first!r}, 'other') to leave it to the other optimizer."
+        )
+    return MappingProxyType(findings)
+
+
+def _given(path: str, question: _Question) -> Finding | None:
+    """Find a parameter's leaf among the given ones; None where none are given at all."""
+    if question.given is None:
+        return None
+    if path not in question.given:
+        missing = f"the given leaves have no such path; they have {', '.join(question.examples)}, ..."
+        raise UnknownLeafError(question.problems.get(path, missing))
+    leaf = question.given[path]
+    return Finding(leaf, leaf.why, leaf.assumed)
+
+
+def _by_rule(path: str, question: _Question) -> Finding | None:
+    """Find a parameter's leaf by the first rule that matches; None where none does."""
+    shape, known = question.shapes[path], (question.given or {}).get(path)
+    for pattern, target in question.rules:
+        if not matches(path, pattern):
+            continue
+        reason = f"rule {pattern!r}"
+        if isinstance(target, Leaf):
+            return Finding(target, reason)
+        if target not in get_args(Role):
+            raise ValueError(
+                f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf"
+            )
+        if target not in ("hidden", "embedding", "head", "router", "input"):
+            return Finding(Leaf(target), reason)  # pyright: ignore[reportArgumentType]
+        is_vector = VECTOR_NAME.fullmatch(path.split("/")[-1]) if known is None else known.role == "vector"
+        if len(shape) < 2 or (is_vector and target != "hidden"):
+            return Finding(Leaf("vector"), f"{reason}; a vector")
+        if known is None and target == "hidden":
+            known = by_name(path, shape, question.shapes).leaf
+        if known is not None and known.role != "vector" and known.output:
+            split = known.split if target == "hidden" else None
+            return Finding(dataclasses.replace(known, role=target, split=split), reason)
+        if len(shape) != 2:
+            raise UnknownLeafError(f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf")
+        return Finding(Leaf(target, 0, 1), reason)  # pyright: ignore[reportArgumentType]
+    return None

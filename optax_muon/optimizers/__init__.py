@@ -1,5 +1,6 @@
 """Named optimizers, one file per paper."""
 
+from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo
 from optax_muon.optimizers._cosmos import cosmos as cosmos
@@ -27,7 +28,7 @@ from optax_muon.optimizers._muoneq import muoneq as muoneq
 from optax_muon.optimizers._normuon import normuon as normuon
 from optax_muon.optimizers._optmuon import optmuon as optmuon
 from optax_muon.optimizers._orscale import orscale as orscale
-from optax_muon.optimizers._orscale import orscale_lm as orscale_lm
+from optax_muon.optimizers._orscale_lm import orscale_lm as orscale_lm
 from optax_muon.optimizers._pion import pion as pion
 from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._polargrad import polargrad as polargrad
@@ -42,7 +43,8 @@ from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._spectra import spectra as spectra
 from optax_muon.optimizers._splus import splus as splus
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
-from optax_muon.optimizers._symmetry_compatible import symmetry_rules as symmetry_rules
+from optax_muon.optimizers._symmetry_compatible import symmetry_ops as symmetry_ops
 from optax_muon.optimizers._transported_scion import transported_scion as transported_scion
 
+__getattr__ = _renamed_names(__name__, {"symmetry_rules": "symmetry_ops"})
 __all__ = [name for name in globals() if not name.startswith("_")]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -5,19 +5,16 @@ from typing import Any, Literal
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Kim et al., AMUSE: Anytime Muon with Stable Gradient Evaluation, arXiv 2605.22432",
     confidence="EXACT",
-    state="2",
-    chain="schedule_free(nesterov_ema -> orthogonalize -> scale_by_shape -> decay -> warmed-up rate), b rising",
-    deviations="x is solved for with the b that made y (the authors' code takes the next one)",
+    state=StateSize(2, note="X is solved for"),
+    chain="schedule_free(nesterov_ema -> orthogonalize -> scale_by_shape -> decay -> learning rate)",
     defaults={"warmup_steps": 10},
 )
 def amuse(
@@ -29,7 +26,7 @@ def amuse(
     interpolation: float = 0.9,
     exponent: Any = 1.0,
     form: Literal["weights", "steps", "published"] = "weights",
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -52,35 +49,30 @@ def amuse(
         learning_rate: eta after the warm-up; the authors take 0.01 for language models. A schedule is multiplied in,
             but b follows the warm-up alone.
         warmup_steps: T_0, at least 2.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
         interpolation: b of the warm-up, in (0, 1); the authors take 0.4 to 0.9.
         exponent: rho; 0 keeps b, 0.8 to 1 is the authors' choice for language models.
         form: of S, see `transforms.anytime_interpolation`.
         weight_decay: acts on the fast iterate Z, multiplied by the learning rate.
         shape_scale: s, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum and of Z; None: the parameters' own.
-
-    State: 2 floats per parameter (M and Z; X is solved for).
+        state_dtype: of the momentum and of Z.
 
     Differs from the authors' code: it solves for X with the coefficient of the coming step, which pulls X towards Z a
     little at every step.
 
     References:
-        arXiv 2605.22432, first and second version.
+        Kim et al., AMUSE: Anytime Muon with Stable Gradient Evaluation, arXiv 2605.22432, first and second version.
     """
     transforms.require_fraction("amuse: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     rate = transforms.warmed_up(learning_rate, warmup_steps)
     fast = optax.chain(
-        transforms.nesterov_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum, nesterov=True),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
     if isinstance(interpolation, int | float) and not 0 < interpolation < 1:
         raise ValueError(f"amuse: interpolation must be in (0, 1), not {interpolation}")
     rising = transforms.anytime_interpolation(interpolation, exponent, warmup_steps, form)
-    return transforms.schedule_free(fast, rate, rising, state_dtype=state_dtype)
+    return on.bind(transforms.schedule_free)(fast, rate, rising)

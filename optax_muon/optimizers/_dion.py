@@ -5,28 +5,26 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 
 
 @card(
     kind="matrix",
-    paper="Ahn et al., Dion, arXiv 2504.05295",
     confidence="EXACT",
-    state="1, and the rank per input of every matrix",
-    chain="low_rank_momentum -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the authors' simple form: no sharded QR and no compressed exchange; one start for all like matrices",
+    state=StateSize(1, "rank * inputs"),
+    chain="low_rank_momentum -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.01,
+    renamed={"epsilon": "eps"},
 )
 def dion(
     learning_rate: optax.ScalarOrSchedule,
     *,
     rank: int = 768,
     momentum: Any = 0.95,
-    weight_decay: Any = 0.01,
+    weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.Spectral(),  # noqa: B008 - immutable
-    epsilon: float = 1e-8,
+    eps: float = 1e-8,
     seed: int = 0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -45,16 +43,9 @@ def dion(
     Args:
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.01 to 0.02.
         rank: columns of P and Q, reduced to a matrix's shorter side.
-        momentum: the retained fraction mu of what was used; at full rank that of the heavy ball.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        epsilon: added to the lengths of columns.
+        momentum: the decay rate mu of what was used; at full rank that of the heavy ball.
+        eps: added to the lengths of columns.
         seed: of the first Q.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the power steps run; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter and ``rank`` per input of every matrix.
 
     Differs from the authors' code: its sharded QR and its compressed exchange of gradients are left out, and like
     matrices start from one Q.
@@ -63,17 +54,10 @@ def dion(
         Ahn et al., Dion, arXiv 2504.05295; github.com/microsoft/dion.
     """
     transforms.require_fraction("dion: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.low_rank_momentum(
-            momentum,
-            rank,
-            epsilon=epsilon,
-            leaves=leaves,
-            placement=placement,
-            accumulator_dtype=state_dtype,
-            seed=seed,
-        ),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.bind(transforms.low_rank_momentum)(momentum, rank, eps=eps, seed=seed),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

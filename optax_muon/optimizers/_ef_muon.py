@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import NearestMultiple
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Parshakova et al., Muon Does Not Converge on Convex Lipschitz Functions, arXiv 2605.08980",
     confidence="EXACT",
-    state="2",
-    chain="ema -> learning rate -> error_feedback(orthogonalize, fitted) -> sign",
-    deviations="one block per matrix; the multi-layer EF-MuonMax of the paper's networks is not this",
+    state=StateSize(2),
+    chain="ema -> learning rate -> error_feedback(NearestMultiple) -> scale",
     learning_rate=0.3,
 )
 def ef_muon(
@@ -43,27 +40,20 @@ def ef_muon(
     Args:
         learning_rate: eta, of gradient descent and not of Muon; it acts before the compressor. The paper's toys take
             ``lambda count: (count + 1) ** -0.5``.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum and the error; None: the parameters' own.
-
-    State: 2 floats per parameter.
+        state_dtype: of the momentum and the error.
 
     Differs from the authors' notebooks: the length is fitted to the factor that was computed, which for an exact polar
-    factor is their nuclear norm over rank and for an inexact one keeps the compressor a contraction.
+    factor is their nuclear norm over rank and for an inexact one keeps the compressor a contraction. There is one
+    block per matrix: the multi-layer EF-MuonMax of the paper's networks is not this.
 
     References:
-        arXiv 2605.08980, EF-Muon.
+        Parshakova et al., Muon Does Not Converge on Convex Lipschitz Functions, arXiv 2605.08980, EF-Muon.
     """
     transforms.require_fraction("ef_muon: momentum", momentum)
-    compressor = transforms.apply_to_matrices(
-        NearestMultiple(orthogonalizer or best()), leaves=leaves, placement=placement
-    )
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
+        on.ema(momentum),
         optax.scale_by_learning_rate(learning_rate, flip_sign=False),
-        transforms.error_feedback(compressor, accumulator_dtype=state_dtype),
+        on.bind(transforms.error_feedback)(on.apply(NearestMultiple(orthogonalizer or best()))),
         optax.scale(-1.0),
     )

@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import Freon
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Shumaylov et al., Muon is Not That Special, arXiv 2605.11181",
     confidence="PARTIAL",
-    state="1",
-    chain="muon with Freon for the orthogonalizer, its own scale",
-    deviations="scale and defaults are third parties'; the mean form of the scale is our choice; by decomposition",
+    state=StateSize(1),
+    chain="ema -> Freon -> scale_by_shape -> decay -> learning rate",
 )
 def freon(
     learning_rate: optax.ScalarOrSchedule,
@@ -26,7 +23,7 @@ def freon(
     c: Any = 2 / 3,
     momentum: Any = 0.95,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -44,22 +41,13 @@ def freon(
     Args:
         learning_rate: the size of an update in spectral norm at c = 1/2, before the shape scale.
         c: any finite number; 2/3 is a third party's default, the paper's best was not seen.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
 
     Differs from the paper where it was not seen: the scale by the mean of order q instead of the sum, the defaults,
     and an exact decomposition instead of the rational iteration. The paper's heavy ball gives the same updates, the
     map being free of scale.
 
     References:
-        Shumaylov et al., arXiv 2605.11181.
+        Shumaylov et al., Muon is Not That Special, arXiv 2605.11181.
     """
     return muon(
         learning_rate,

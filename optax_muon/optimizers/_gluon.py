@@ -6,22 +6,17 @@ from typing import Any
 import optax
 
 from optax_muon import norms as om_norms
-from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Norm
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="roles",
-    paper="Riabinin et al., Gluon: Making Muon and Scion Great Again, arXiv 2505.13416",
     confidence="EXACT",
-    state="1",
-    chain="first_gradient_ema -> lmo of every role's norm with a radius by its dual norm -> learning rate",
-    deviations="adaptive radii see the momentum's dual norm, where the theory has the full gradient's; its constants "
-    "were not seen in full",
+    state=StateSize(1),
+    chain="first_gradient_ema -> apply_by_role -> learning rate",
 )
 def gluon(
     learning_rate: optax.ScalarOrSchedule,
@@ -48,21 +43,17 @@ def gluon(
 
     Args:
         learning_rate: eta; 1 with `norms.Smoothness`.
-        norms: role or path glob -> norm, over the defaults of `norms.for_roles`; globs win over roles.
         radii: rho, a positive number or a `norms.Radius`, one for all or by key of ``norms``.
-        momentum: the retained fraction beta, in [0, 1), or a schedule of it.
+        momentum: the decay rate beta, in [0, 1), or a schedule of it.
         orthogonalizer: of the default norms; default that of `norms.Spectral`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the average; None: the parameters' own.
+        state_dtype: of the average.
 
-    State: 1 float per parameter.
-
-    Differs from the paper: adaptive radii use the momentum's dual norm, which is the gradient's at ``momentum=0``;
-    ``Smoothness(1 / eta, 0)`` is PolarGrad, ``Smoothness(0, 1 / eta)`` a fixed radius.
+    Differs from the paper: adaptive radii use the momentum's dual norm, which is the gradient's at ``momentum=0``, and
+    the theory's constants were not seen in full; ``Smoothness(1 / eta, 0)`` is PolarGrad, ``Smoothness(0, 1 / eta)`` a
+    fixed radius.
 
     References:
-        arXiv 2505.13416.
+        Riabinin et al., Gluon: Making Muon and Scion Great Again, arXiv 2505.13416.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -71,9 +62,10 @@ def gluon(
         >>> updates, state = tx.update(params, tx.init(params), params)
     """
     chosen = om_norms.for_roles(orthogonalizer) | dict(norms or {})
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.first_gradient_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_by_role(om_norms.oracles(chosen, radii), leaves=leaves, placement=placement),
+        on.first_gradient_ema(momentum),
+        on.apply_by_role(om_norms.oracles(chosen, radii)),
         optax.scale_by_learning_rate(learning_rate),
     )
 

@@ -5,19 +5,16 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap, SpectralPower, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Pang et al., HTMuon, arXiv 2603.10067",
     confidence="EXACT",
-    state="1",
-    chain="nesterov_ema -> every P steps SpectralPower, else orthogonalize -> scale_by_shape -> decay -> learning rate",
-    deviations="no streaming or rank-law form; plain steps use Polar Express",
+    state=StateSize(1),
+    chain="nesterov_ema -> SpectralPower -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.03,
 )
 def htmuon(
@@ -28,7 +25,7 @@ def htmuon(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.1,
+    weight_decay: WeightDecay = 0.1,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -48,30 +45,23 @@ def htmuon(
         power: the map; ``SpectralPower(0.125, orthogonalizer)`` computes it by products only.
         interval: P: the power at the first step and every P-th, plain Muon between; 5 is the authors' for 1B.
         orthogonalizer: of the plain steps; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the authors' code, which has three more accelerations and trains embeddings and heads the same way.
+    Differs from the authors' code, which has three more accelerations, streaming and a rank law among them, trains
+    embeddings and heads the same way, and takes another table in its plain steps.
 
     References:
         Pang et al., HTMuon, arXiv 2603.10067; github.com/TDCSZ327/HTmuon.
     """
     transforms.require_fraction("htmuon: momentum", momentum)
-    direction = transforms.apply_to_matrices(power, leaves=leaves, placement=placement)
+    on = Stages(leaves, placement, state_dtype)
+    direction = on.apply(power)
     if interval != 1:
-        plain = transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement)
+        plain = on.apply(orthogonalizer or best())
         direction = transforms.every(interval, direction, otherwise=plain)
     return optax.chain(
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
+        on.ema(momentum, nesterov=nesterov),
         direction,
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

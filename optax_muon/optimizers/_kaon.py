@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import Kaon
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Shumaylov et al., Muon is Not That Special, arXiv 2605.11181",
     confidence="PARTIAL",
-    state="1",
-    chain="muon with Kaon for the orthogonalizer, its own scale",
-    deviations="the map is certain, three sources agree; the defaults are third parties'",
+    state=StateSize(1),
+    chain="ema -> Kaon -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.036,
 )
 def kaon(
@@ -27,7 +24,7 @@ def kaon(
     steps: int = 5,
     momentum: Any = 0.95,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -44,20 +41,12 @@ def kaon(
     Args:
         learning_rate: about twice the size of an update in root mean square singular value.
         steps: T.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the paper in nothing that was seen; its heavy ball gives the same updates, the map being free of scale.
+    Differs from the paper in nothing that was seen; its heavy ball gives the same updates, the map being free of
+    scale. The map is certain, three sources agree; the defaults are third parties'.
 
     References:
-        Shumaylov et al., arXiv 2605.11181.
+        Shumaylov et al., Muon is Not That Special, arXiv 2605.11181.
     """
     return muon(
         learning_rate,

@@ -5,31 +5,29 @@ from typing import Any
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg.subspace._eigenbasis import Refresh
 from optax_muon.linalg.subspace._whitening import KroneckerWhitening
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Lin et al., KL-Shampoo, arXiv 2509.03378",
     confidence="EXACT",
-    state="1 + 2 (m^2 + n^2) / (m n) for an m x n matrix",
-    chain="ema -> KroneckerWhitening -> decoupled decay -> learning rate",
-    deviations="factors start from the first gradient's RMS; eigenvalues are floored relative to the largest",
+    state=StateSize(1, "2 * (inputs**2 + outputs**2)", note="a side above ``max_side`` keeps none"),
+    chain="with_gradients(ema -> KroneckerWhitening) -> decay -> learning rate",
     learning_rate=3e-3,
+    renamed={"decay": "second_moment_decay", "epsilon": "eps"},
 )
 def kl_shampoo(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: Any = 0.9,
-    decay: Any = 0.95,
+    second_moment_decay: Any = 0.95,
     refresh_every: int = 10,
     max_side: int = 10000,
-    epsilon: float = 1e-8,
-    weight_decay: Any = 0.0,
+    eps: float = 1e-8,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -47,32 +45,25 @@ def kl_shampoo(
 
     Args:
         learning_rate: entries of an update have RMS about 1 before it, as Adam's, so AdamW's rates are a start.
-        momentum: the retained fraction mu, in [0, 1).
-        decay: beta, of the factors.
+        second_moment_decay: beta, of the factors.
         refresh_every: updates between one QR step of the bases through which inverses are taken; the first update
             decomposes.
         max_side: a longer side is left as it is, and keeps no factor.
-        epsilon: eigenvalues count at least this fraction of the largest.
-        weight_decay: decoupled, multiplied by the learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own. Factors and bases are float32 or wider.
-
-    State: 1 float per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
+        eps: eigenvalues count at least this fraction of the largest.
+        state_dtype: of the momentum. Factors and bases are float32 or wider.
 
     Differs from the published codes: a factor starts from the first gradient's RMS times I instead of a fixed
     multiple, so that the rule stays scale free; the floor of eigenvalues is relative.
 
     References:
-        arXiv 2509.03378.
+        Lin et al., KL-Shampoo, arXiv 2509.03378.
     """
     transforms.require_fraction("kl_shampoo: momentum", momentum)
-    transforms.require_fraction("kl_shampoo: decay", decay)
-    whitening = KroneckerWhitening(decay, Refresh(refresh_every), max_side, epsilon)
-    average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
-    whitened = transforms.apply_with_gradients(whitening, leaves=leaves, placement=placement)
+    transforms.require_fraction("kl_shampoo: second_moment_decay", second_moment_decay)
+    on = Stages(leaves, placement, state_dtype)
+    whitening = KroneckerWhitening(second_moment_decay, Refresh(refresh_every), max_side, eps)
     return optax.chain(
-        transforms.with_gradients(optax.chain(average, whitened)),
-        optax.add_decayed_weights(weight_decay),
+        transforms.with_gradients(optax.chain(on.ema(momentum), on.apply_with_gradients(whitening))),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -5,19 +5,20 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import Form, StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Huang, Luo, Chen, LiMuon, arXiv 2509.14562",
     confidence="EXACT",
-    state="1; r (m + n + 1) / (m n) at rank r; 1 of the step for the previous parameters",
-    chain="STORM momentum -> orthogonalize -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the step takes the momentum before it is compressed; momentum is 1 - the paper's beta",
+    state=StateSize(
+        1,
+        forms=(Form("with a ``rank``", {"rank": 4}, StateSize(0, "rank * (inputs + outputs + 1)")),),
+        note="the step keeps the previous parameters besides, 1 more",
+    ),
+    chain="correct_by_same_batch -> ema -> orthogonalize -> scale_by_shape -> decay -> learning rate",
     extra_args=("grads_at_previous_params",),
 )
 def limuon(
@@ -26,7 +27,7 @@ def limuon(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.9,
     rank: int | None = None,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     seed: int = 0,
     leaves: Leaves | None = None,
@@ -45,37 +46,31 @@ def limuon(
 
     Args:
         learning_rate: eta.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1); the paper's beta is 1 - mu.
+        momentum: the decay rate mu, in [0, 1); the paper's beta is 1 - mu.
         rank: of the stored momentum; None: stored whole. The paper takes 8 and 16.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
         seed: of the sketches.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum where it is stored whole; None: the parameters' own.
-
-    State: 1 float per parameter, or (m + n + 1) rank for an m x n matrix; the step keeps the previous parameters
-    besides (1 more).
+        state_dtype: of the momentum where it is stored whole.
 
     Differs from the paper: nothing known; where its text leaves open which momentum is orthogonalised at low rank, it
     is the one before compression.
 
     References:
-        arXiv 2509.14562, options 1 and 2, as restated by others; no code of the authors is known.
+        Huang, Luo, Chen, LiMuon, arXiv 2509.14562, options 1 and 2, as restated by others; no code of the authors is
+        known.
     """
     transforms.require_fraction("limuon: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     if rank is None:
         averaging = [
             transforms.correct_by_same_batch(momentum / (1 - momentum)),
-            optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
+            on.ema(momentum),
         ]
     else:
-        averaging = [transforms.low_rank_storm(momentum, rank, leaves=leaves, placement=placement, seed=seed)]
+        averaging = [on.bind(transforms.low_rank_storm)(momentum, rank, seed=seed)]
     return optax.chain(
         *averaging,
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

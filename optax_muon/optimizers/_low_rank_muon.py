@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import BySize, ColumnSketch, RandomizedPolar, Sketch, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="He, Deng and Lu, low-rank orthogonalization, arXiv 2509.11983",
     confidence="EXACT",
-    state="1",
-    chain="muon with a sketched polar factor for large matrices",
-    deviations="matrix-signed descent is PARTIAL, no factor on its step was seen; every column may be drawn",
+    state=StateSize(1),
+    chain="nesterov_ema -> BySize -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.025,
 )
 def low_rank_muon(
@@ -30,7 +27,7 @@ def low_rank_muon(
     sketch: Sketch = ColumnSketch(),  # noqa: B008 - immutable
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.01,
+    weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -52,20 +49,12 @@ def low_rank_muon(
         orthogonalizer: a map of `optax_muon.linalg`, for the small factor and for small matrices; default
             `best()`.
         sketch: how columns are drawn; ``linalg.GaussianSketch()`` combines all of them.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the authors' code, which draws only the first columns of a tall matrix.
+    Differs from the authors' code, which draws only the first columns of a tall matrix; here any may be drawn. As
+    matrix-signed descent it is PARTIAL: no factor on its step was seen.
 
     References:
-        He, Deng, Lu, arXiv 2509.11983; github.com/dengzhanwang/Low-rank-Muon.
+        He, Deng, Lu, low-rank orthogonalization, arXiv 2509.11983; github.com/dengzhanwang/Low-rank-Muon.
     """
     if threshold < rank:
         raise ValueError(f"low_rank_muon: threshold must be at least rank={rank}, not {threshold}")

@@ -4,20 +4,18 @@ from typing import Any
 
 import optax
 
-from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon import shapes
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import Gate, Gated, SpectralGap, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
+from optax_muon.optimizers._muon import muon
 
 
 @card(
     kind="matrix",
-    paper="Huang et al., MiMuon, arXiv 2605.19619",
     confidence="PARTIAL",
-    state="1",
-    chain="ema -> orthogonalize where a gate opens -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the gate is read in two ways by secondary sources; no default threshold was found, so none is given",
+    state=StateSize(1),
+    chain="ema -> Gated -> scale_by_shape -> decay -> learning rate",
     defaults={"gate": SpectralGap(1e-4)},
     learning_rate=1.0,
 )
@@ -28,7 +26,7 @@ def mimuon(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -48,28 +46,22 @@ def mimuon(
         learning_rate: the size of an orthogonalised update in spectral norm, before the shape scale.
         gate: ``linalg.SpectralGap(tau)`` as above, by a decomposition, or ``linalg.LargeEnough(tau)``, which compares
             the Frobenius norm instead.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1); the paper's beta is 1 - mu.
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
+        momentum: the decay rate mu, in [0, 1); the paper's beta is 1 - mu.
 
     Differs from the paper where its sources do: two of three gate on the gap, one on the norm; the threshold was not
-    found.
+    found, so there is no default.
 
     References:
         Huang et al., MiMuon, arXiv 2605.19619.
     """
-    transforms.require_fraction("mimuon: momentum", momentum)
-    return optax.chain(
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(Gated(gate, orthogonalizer or best()), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+    return muon(
+        learning_rate,
+        orthogonalizer=Gated(gate, orthogonalizer or best()),
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        shape_scale=shape_scale,
+        leaves=leaves,
+        placement=placement,
+        state_dtype=state_dtype,
     )

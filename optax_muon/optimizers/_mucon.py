@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralClip, SpectralMap
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="MuCon, arXiv 2605.26459",
     confidence="PARTIAL",
-    state="1",
-    chain="muon with SpectralClip for the orthogonalizer",
-    deviations="the rule is from secondary listings; momentum, scale and decay are Muon's, our reading",
+    state=StateSize(1),
+    chain="nesterov_ema -> SpectralClip -> scale_by_shape -> decay -> learning rate",
     learning_rate=1.0,
 )
 def mucon(
@@ -28,7 +25,7 @@ def mucon(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -47,17 +44,9 @@ def mucon(
         learning_rate: times ``maximum`` the largest update in spectral norm, before the shape scale.
         maximum: tau, in units of the gradient.
         orthogonalizer: None decomposes; a map caps by products only, see `linalg.SpectralClip`.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the paper in what its listings leave open: the momentum, the shape scale and the decay are Muon's.
+    Differs from the paper in what secondary listings of it leave open: the momentum, the shape scale and the decay are
+    Muon's, our reading.
 
     References:
         MuCon, arXiv 2605.26459.

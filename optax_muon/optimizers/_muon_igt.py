@@ -5,19 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Jang, Lee, LMO-IGT, arXiv 2605.05577",
     confidence="PARTIAL",
-    state="2",
-    chain="implicit_gradient_transport(first_gradient_ema -> orthogonalize -> scale_by_shape -> decay -> rate)",
-    deviations="the transport rule is that of sibling papers; constants were not seen",
+    state=StateSize(2),
+    chain="implicit_gradient_transport(first_gradient_ema -> orthogonalize -> scale_by_shape -> decay -> "
+    "learning rate)",
 )
 def muon_igt(
     learning_rate: optax.ScalarOrSchedule,
@@ -25,7 +23,7 @@ def muon_igt(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.9,
     transport: Any = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -43,28 +41,22 @@ def muon_igt(
 
     Args:
         learning_rate: eta; the point ahead moves up to :math:`(1 + \mu) / (1 - \mu)` times as far.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
         transport: s; 1 is the theory's, 0 Muon without look-ahead.
         weight_decay: decoupled, multiplied by the learning rate; acts on W.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum and the last update; None: the parameters' own.
-
-    State: 2 floats per parameter.
+        state_dtype: of the momentum and the last update.
 
     Differs from the paper: PARTIAL. Only its abstract was found; the rule is that of NIGT and of transported Scion,
     which the abstract describes, and momentum's default is ours.
 
     References:
-        arXiv 2605.05577; arXiv 2002.03305 (NIGT).
+        Jang, Lee, LMO-IGT, arXiv 2605.05577; arXiv 2002.03305 (NIGT).
     """
+    on = Stages(leaves, placement, state_dtype)
     inner = optax.chain(
-        transforms.first_gradient_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.first_gradient_ema(momentum),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
-    return transforms.implicit_gradient_transport(inner, momentum, scale=transport, accumulator_dtype=state_dtype)
+    return on.bind(transforms.implicit_gradient_transport)(inner, momentum, scale=transport)

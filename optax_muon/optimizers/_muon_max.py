@@ -6,36 +6,34 @@ from typing import Any
 import optax
 
 from optax_muon import norms, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
 from optax_muon.matrices._partition import for_matrices
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 from optax_muon.shapes import Constant
 
 
 @card(
     kind="roles",
-    paper="Crawshaw et al., An Exploration of Non-Euclidean Gradient Descent: Muon and its Many Variants, "
-    "arXiv 2510.09827",
     confidence="EXACT",
-    state="1 for matrices, 2 for others",
-    chain="first_gradient_ema -> scale_by_total_dual (couples the matrices); others divide_by_gradient_rms -> momo -> "
-    "decoupled decay -> learning rate",
-    deviations="the model gap is cut at zero; nuclear norms are this step's, the stale ones are not offered",
+    state=StateSize(1, note="2 for other leaves"),
+    chain="momo(first_gradient_ema | for_matrices(scale_by_total_dual | divide_by_gradient_rms)) -> decay -> "
+    "learning rate",
     learning_rate=1e-3,
     defaults={"spectral_scale": 0.3},
+    couples=True,
+    renamed={"second_moment": "second_moment_decay"},
 )
 def muon_max(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
-    second_moment: Any = 0.95,
+    second_moment_decay: Any = 0.95,
     eps: float = 1e-8,
     spectral_scale: float = 1.0,
     lower_bound: Any = None,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -57,24 +55,19 @@ def muon_max(
     Args:
         learning_rate: eta; Adam's rates suit the others, and ``spectral_scale`` brings the matrices to them.
         orthogonalizer: a map of `optax_muon.linalg`; default that of `norms.Spectral`.
-        momentum: the retained fraction mu, in [0, 1).
-        second_moment: the retained fraction beta of squared gradients.
+        second_moment_decay: the decay rate beta of squared gradients.
         eps: added to the root of the second moment.
         spectral_scale: s; the matrices' norm is the spectral one over s.
         lower_bound: f_*, below which the loss cannot go (the authors: 3.2 for their language models); None: never
             truncate.
         weight_decay: lambda, decoupled, multiplied by the untruncated learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of both averages; None: the parameters' own.
-
-    State: 1 float per parameter of a matrix, 2 of others.
+        state_dtype: of both averages.
 
     Differs from the authors' code: a model that is already below the bound stops the step instead of reversing it;
     no stale nuclear norms and no Frobenius stand-in for them.
 
     References:
-        arXiv 2510.09827.
+        Crawshaw et al., An Exploration of Non-Euclidean Gradient Descent: Muon and its Many Variants, arXiv 2510.09827.
     """
     transforms.require_fraction("muon_max: momentum", momentum)
     if isinstance(spectral_scale, int | float) and not 0 < spectral_scale < float("inf"):
@@ -83,15 +76,16 @@ def muon_max(
     matrices = functools.partial(
         transforms.scale_by_total_dual, norms.Scaled(spectral, Constant(spectral_scale)), placement=placement
     )
-    others = transforms.divide_by_gradient_rms(second_moment, eps=eps, accumulator_dtype=state_dtype)
+    on = Stages(leaves, placement, state_dtype)
+    others = on.bind(transforms.divide_by_gradient_rms)(second_moment_decay, eps=eps)
     return optax.chain(
         transforms.momo(
-            transforms.first_gradient_ema(momentum, accumulator_dtype=state_dtype),
+            on.first_gradient_ema(momentum),
             for_matrices(matrices, others, leaves=leaves),
             learning_rate,
             decay=momentum,
             lower_bound=lower_bound,
         ),
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

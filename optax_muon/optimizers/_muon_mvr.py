@@ -5,19 +5,24 @@ from typing import Any, Literal
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import Form, StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Chang, Liu, Yuan, On the Convergence of Muon and Beyond, arXiv 2509.15816; MARS-M, arXiv 2510.21800",
     confidence="EXACT",
-    state="2; 1 without clipping; same batch: 1, and 1 of the step for the previous parameters",
-    chain="gradient correction -> clip_by_frobenius_norm -> ema -> orthogonalize -> scale_by_shape -> decay -> rate",
-    deviations="gamma's default is the language-model recipe's; no epsilon in norms",
+    state=StateSize(
+        2,
+        forms=(
+            Form("without clipping", {"clip": None}, StateSize(1)),
+            Form("with the same batch", {"previous": "same_batch"}, StateSize(1)),
+        ),
+        note="the step of the latter keeps the previous parameters besides, 1 more",
+    ),
+    chain="correct_by_same_batch -> clip_by_frobenius_norm -> ema -> orthogonalize -> scale_by_shape -> "
+    "decay -> learning rate",
     learning_rate=3e-3,
     # MVR2, the form with the better rate, is what comparisons and contracts run.
     defaults={"previous": "same_batch"},
@@ -31,7 +36,7 @@ def muon_mvr(
     gamma: Any = 0.025,
     previous: Literal["last_batch", "same_batch"] = "last_batch",
     clip: Any | None = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -53,44 +58,38 @@ def muon_mvr(
 
     Args:
         learning_rate: AdamW's own rates carry over with the default shape scale; the authors use 3e-3.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
         gamma: strength of the correction; 0 is Muon without look-ahead, 1 - mu with last_batch and no clip is
             Nesterov's Muon, 1 with same_batch and no clip is STORM.
         previous: whose gradient is subtracted; ``same_batch`` costs a second backward pass, and ``update`` then takes
             ``grads_at_previous_params`` (see `optax_muon.step_with_two_gradients`).
         clip: c, the largest Frobenius norm of a matrix's corrected gradient; None: no clipping.
-        weight_decay: decoupled, multiplied by the learning rate.
         shape_scale: s, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum and the stored gradient; None: the parameters' own.
-
-    State: 2 floats per parameter with last_batch, 1 if nothing is clipped; 1 with same_batch, whose step keeps the
-    previous parameters besides (1 more).
+        state_dtype: of the momentum and the stored gradient.
 
     Differs from the authors' code: norms have no epsilon, and MVR2 does not clip the second gradient by its global
-    norm (clip both before ``update`` if you clip one).
+    norm (clip both before ``update`` if you clip one). The default of gamma is the language-model recipe's.
 
     References:
-        arXiv 2509.15816, algorithms MVR1 and MVR2; arXiv 2510.21800 (MARS-M, its form with one buffer).
+        Chang, Liu, Yuan, On the Convergence of Muon and Beyond, arXiv 2509.15816, algorithms MVR1 and MVR2; arXiv
+        2510.21800 (MARS-M, its form with one buffer).
     """
     transforms.require_fraction("muon_mvr: momentum", momentum)
     if previous not in ("last_batch", "same_batch"):
         raise ValueError(f"muon_mvr: previous must be 'last_batch' or 'same_batch', not {previous!r}")
+    on = Stages(leaves, placement, state_dtype)
     weight = gamma * momentum / (1 - momentum)
-    clipping = [] if clip is None else [transforms.clip_by_frobenius_norm(clip, leaves=leaves)]
-    average = optax.ema(momentum, debias=False, accumulator_dtype=state_dtype)
+    clipping = [] if clip is None else [on.bind(transforms.clip_by_frobenius_norm)(clip)]
+    average = on.ema(momentum)
     if previous == "same_batch":
         averaging = [transforms.correct_by_same_batch(weight), *clipping, average]
     elif clipping:
-        averaging = [transforms.correct_by_last_gradient(weight, accumulator_dtype=state_dtype), *clipping, average]
+        averaging = [on.bind(transforms.correct_by_last_gradient)(weight), *clipping, average]
     else:
-        averaging = [transforms.extrapolated_ema(momentum, gamma, accumulator_dtype=state_dtype)]
+        averaging = [on.bind(transforms.extrapolated_ema)(momentum, gamma)]
     return optax.chain(
         *averaging,
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -5,31 +5,31 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.optimizers._muon_usign import ORDERS, muon_usign
-from optax_muon.placement._placement import Placement
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import Form, StateSize, card
+from optax_muon.linalg import MatrixOp, SpectralMap, best
+from optax_muon.optimizers._muon_usign import muon_usign
 
 
 @card(
     kind="matrix",
-    paper=ORDERS,
     confidence="PARTIAL",
-    state="1; 3 with error feedback",
-    chain="muon_usign, then its sign; with error feedback, by compressed messages",
-    deviations="the sign of zero is zero; with error feedback the decay is of the broadcast weights, our reading",
+    state=StateSize(1, forms=(Form("with error feedback", {"error_feedback": True}, StateSize(3)),)),
+    chain="nesterov_ema -> signs -> orthogonalize -> scale_by_sign -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.01,
 )
 def muon_sign(
     learning_rate: optax.ScalarOrSchedule,
     *,
     error_feedback: bool = False,
-    weight_decay: Any = 0.0,
+    orthogonalizer: SpectralMap | MatrixOp | None = None,
+    momentum: Any = 0.95,
+    nesterov: bool = True,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
-    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Compress both ways: the sign of the orthogonalised sign of the momentum, MuonSign.
 
@@ -45,33 +45,37 @@ def muon_sign(
     Args:
         learning_rate: the size of an entry's step, before the shape scale; with feedback, in spectral norm.
         error_feedback: EF21 on both ways.
-        weight_decay: decoupled, multiplied by the learning rate.
         shape_scale: c; default `shapes.FanIn()`, with feedback `shapes.Jordan()`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of momentum and estimate; None: the parameters' own.
-        **options: ``orthogonalizer``, ``momentum`` and ``nesterov`` of `muon_usign`.
+        state_dtype: of momentum and estimate.
 
-    State: 1 float per parameter; 3 with error feedback.
+    Differs from the authors' code: the sign of zero is zero; with error feedback the decay is of the broadcast weights,
+    our reading.
 
     References:
-        github.com/intsystems/SignMuon (2026).
+        SignMuon, MuonSign, and the Role of Error Feedback, github.com/intsystems/SignMuon (2026).
     """
-    given = options | {"leaves": leaves, "placement": placement, "state_dtype": state_dtype}
+    transforms.require_fraction("muon_sign: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     if error_feedback:
         step = muon_usign(
             learning_rate,
             error_feedback=True,
+            orthogonalizer=orthogonalizer,
+            momentum=momentum,
+            nesterov=nesterov,
             weight_decay=weight_decay,
             shape_scale=shape_scale or shapes.Jordan(),
-            **given,
+            leaves=leaves,
+            placement=placement,
+            state_dtype=state_dtype,
         )
-        return optax.chain(step, transforms.step_by_messages(transforms.scale_by_mean_sign(leaves=leaves)))
+        return optax.chain(step, transforms.step_by_messages(on.bind(transforms.scale_by_mean_sign)()))
     return optax.chain(
-        # A rate of -1 leaves the direction upward, for the sign to come.
-        muon_usign(-1.0, shape_scale=shapes.Constant(1.0), **given),
+        on.ema(momentum, nesterov=nesterov),
+        on.bind(transforms.signs)(error_feedback=False),
+        on.apply(orthogonalizer or best()),
         optax.scale_by_sign(),
-        transforms.scale_by_shape(shape_scale or shapes.FanIn(), leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.scale_by_shape(shape_scale or shapes.FanIn()),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -5,21 +5,16 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import Form, StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
-
-ORDERS = "SignMuon, MuonSign, and the Role of Error Feedback, github.com/intsystems/SignMuon (2026)"
 
 
 @card(
     kind="matrix",
-    paper=ORDERS,
     confidence="EXACT",
-    state="1; 2 with error feedback",
-    chain="nesterov_ema -> sign (or follow) -> orthogonalize -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the sign of zero is zero; the default table is Polar Express",
+    state=StateSize(1, forms=(Form("with error feedback", {"error_feedback": True}, StateSize(2)),)),
+    chain="nesterov_ema -> signs -> orthogonalize -> scale_by_shape -> decay -> learning rate",
 )
 def muon_usign(
     learning_rate: optax.ScalarOrSchedule,
@@ -28,7 +23,7 @@ def muon_usign(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -46,26 +41,20 @@ def muon_usign(
     Args:
         learning_rate: the size of an update in spectral norm, before the shape scale.
         error_feedback: EF21-MuonUSign, an estimate of N that compressed differences move.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of momentum and estimate; None: the parameters' own.
+        state_dtype: of momentum and estimate.
 
-    State: 1 float per parameter; 2 with error feedback.
+    Differs from the authors' code: the sign of zero is zero; the default table is Polar Express.
 
     References:
-        github.com/intsystems/SignMuon (2026).
+        SignMuon, MuonSign, and the Role of Error Feedback, github.com/intsystems/SignMuon (2026).
     """
     transforms.require_fraction("muon_usign: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.signs(error_feedback=error_feedback, leaves=leaves, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum, nesterov=nesterov),
+        on.bind(transforms.signs)(error_feedback=error_feedback),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -5,20 +5,18 @@ from typing import Any, Literal
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="MuonEq, arXiv 2603.28254",
     confidence="EXACT",
-    state="1",
-    chain="nesterov heavy ball -> equilibrate -> orthogonalize -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="no phase switch, clamp or Schatten-8 norm; the default table is Polar Express, theirs JORDAN_2024",
+    state=StateSize(1),
+    chain="nesterov_heavy_ball -> equilibrate -> orthogonalize -> scale_by_shape -> decay -> learning rate",
     learning_rate=1e-3,
+    renamed={"epsilon": "eps"},
 )
 def muoneq(
     learning_rate: optax.ScalarOrSchedule,
@@ -27,8 +25,8 @@ def muoneq(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    epsilon: float = 1e-8,
-    weight_decay: Any = 0.1,
+    eps: float = 1e-8,
+    weight_decay: WeightDecay = 0.1,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -48,30 +46,24 @@ def muoneq(
     Args:
         learning_rate: about an entry's step over 0.2 with `shapes.RMSMatch(0.2)`, as AdamW's.
         side: ``"output"`` is the paper's R, ``"reduction"`` its C, ``"both"`` its RC.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu of the heavy ball, in [0, 1).
+        momentum: the decay rate mu of the heavy ball, in [0, 1).
         nesterov: look one step ahead.
-        epsilon: added to the sums of squares, in units of squared gradients.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
+        eps: added to the sums of squares, in units of squared gradients.
 
     Differs from the authors' code: its switch from RC to R after k steps, its clamp of the factors and its Schatten-8
-    input norm are left out; `transforms.equilibrate` has the power -1/4.
+    input norm are left out; `transforms.equilibrate` has the power -1/4. The default table is Polar
+    Express, theirs `linalg.JORDAN_2024`.
 
     References:
         MuonEq, arXiv 2603.28254; github.com/MaeChd/muon-eq.
     """
     transforms.require_fraction("muoneq: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.trace(momentum, nesterov, accumulator_dtype=state_dtype),
-        transforms.equilibrate(side, epsilon=epsilon, leaves=leaves),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.heavy_ball(momentum, nesterov=nesterov),
+        on.bind(transforms.equilibrate)(side, eps=eps),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

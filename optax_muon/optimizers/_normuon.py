@@ -5,19 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Li et al., NorMuon, arXiv 2510.05491",
     confidence="EXACT",
-    state="1, and 1 per output",
-    chain="nesterov_ema -> orthogonalize -> normalize_neurons -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the form of the authors' code; the default table is Polar Express, theirs is JORDAN_2024",
+    state=StateSize(1, "outputs"),
+    chain="nesterov_ema -> orthogonalize -> normalize_neurons -> scale_by_shape -> decay -> learning rate",
+    renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
 def normuon(
     learning_rate: optax.ScalarOrSchedule,
@@ -25,9 +23,9 @@ def normuon(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    second_moment: Any = 0.95,
-    epsilon: float = 1e-10,
-    weight_decay: Any = 0.0,
+    second_moment_decay: Any = 0.95,
+    eps: float = 1e-10,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -47,31 +45,23 @@ def normuon(
 
     Args:
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.02 is the authors'.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        second_moment: the retained fraction beta of v, in [0, 1).
-        epsilon: added to root mean squares and norms of an orthogonal factor.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter and 1 per output.
+        second_moment_decay: the decay rate beta of v, in [0, 1).
+        eps: added to root mean squares and norms of an orthogonal factor.
 
     Differs from the paper's text, whose last line is an RMS of 0.2 whatever the orthogonaliser;
-    ``shape_scale=shapes.RMSMatch(0.2)`` gives that for an exact one.
+    ``shape_scale=shapes.RMSMatch(0.2)`` gives that for an exact one. The form is that of the authors' code, but
+    for the default table: Polar Express, theirs is `linalg.JORDAN_2024`.
 
     References:
         Li et al., NorMuon, arXiv 2510.05491; github.com/zichongli5/NorMuon.
     """
     transforms.require_fraction("normuon: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.normalize_neurons(second_moment, epsilon=epsilon, leaves=leaves),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum, nesterov=nesterov),
+        on.apply(orthogonalizer or best()),
+        on.bind(transforms.normalize_neurons)(second_moment_decay, eps=eps),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

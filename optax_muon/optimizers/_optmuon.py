@@ -5,21 +5,18 @@ from typing import Any
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import OfSameNorm
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 from optax_muon.transforms._closed_loop import Form, Version
 
 
 @card(
     kind="matrix",
-    paper="Ganzhao Yuan, OptMuon, arXiv 2606.08783",
     confidence="EXACT",
-    state="1, and 5 per matrix",
-    chain="closed_loop_momentum -> orthogonalize, at the same norm -> learning rate",
-    deviations="every matrix is a loop of its own (the paper does not say); theta's size is not published",
+    state=StateSize(1, "5", note="the step of form I keeps the previous parameters besides, 1 more"),
+    chain="closed_loop_momentum -> OfSameNorm -> learning rate",
     learning_rate=1.0,
 )
 def optmuon(
@@ -44,24 +41,21 @@ def optmuon(
 
     Args:
         learning_rate: theta; relative to the gradients' norms, which set the step.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         form: ``A``, or ``I`` with variance reduction: ``update`` then takes ``grads_at_previous_params`` (see
             `optax_muon.step_with_two_gradients`).
         version: of the paper, 1 or 2; they differ in an exponent and in a minimum.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of M; None: the parameters' own.
-
-    State: 1 float per parameter and 5 per matrix; form I's step keeps the previous parameters besides (1 more).
+        state_dtype: of M.
 
     Differs from the paper: whether the norms are of one matrix or of all is not stated there; here each matrix is on
-    its own.
+    its own. The size of theta is not published.
 
     References:
-        arXiv 2606.08783, options A and I, in both versions as restated by others; no code of the author is known.
+        Ganzhao Yuan, OptMuon, arXiv 2606.08783, options A and I, in both versions as restated by others; no code of the
+        author is known.
     """
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.closed_loop_momentum(form, version, leaves=leaves, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(OfSameNorm(orthogonalizer or best()), leaves=leaves, placement=placement),
+        on.bind(transforms.closed_loop_momentum)(form, version),
+        on.apply(OfSameNorm(orthogonalizer or best())),
         optax.scale_by_learning_rate(learning_rate),
     )

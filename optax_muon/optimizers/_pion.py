@@ -5,20 +5,17 @@ from typing import Any
 import optax
 
 from optax_muon import shapes
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, WeightDecay
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import HighPass
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.optimizers._muon import muon
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Fan et al., Pion: sPectral hIgh-pass Optimization on momeNtum, arXiv 2605.19282",
     confidence="EXACT",
-    state="1",
-    chain="muon with HighPass for the orthogonalizer and RMSMatch(2) for the shape scale",
-    deviations="3 promotions by default, the authors' 0 filters all but nearly rank-one matrices away; no epsilon",
+    state=StateSize(1),
+    chain="nesterov_ema -> HighPass -> scale_by_shape -> decay -> learning rate",
     learning_rate=2e-3,
 )
 def pion(
@@ -28,7 +25,7 @@ def pion(
     steps: int = 5,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.01,
+    weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(2.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -52,21 +49,12 @@ def pion(
         learning_rate: about half an entry's step; the authors use 0.02, and 1e-5 to 1e-4 in fine-tuning.
         promotions: k_p. Cut-offs for 0 to 4, relative to the Frobenius norm: 0.816, 0.523, 0.296, 0.160, 0.086.
         steps: k; with ``promotions == steps`` nothing is suppressed, and many of them are Muon.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
 
     Differs from the authors' code: 3 promotions by default instead of 0, which filters away every matrix with a stable
     rank above 1.5; the norm has no epsilon; another "Pion" (arXiv 2605.12492) is a different method.
 
     References:
-        Fan et al., arXiv 2605.19282; github.com/OPTML-Group/Pion.
+        Fan et al., Pion: sPectral hIgh-pass Optimization on momeNtum, arXiv 2605.19282; github.com/OPTML-Group/Pion.
     """
     return muon(
         learning_rate,

@@ -5,28 +5,26 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Haozhou Zhang, PolarAdamW, arXiv 2605.07067",
     confidence="PARTIAL",
-    state="2",
-    chain="scale_by_adam -> orthogonalize -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="the rule is the abstract's; rates, bias corrections, shape scale and decay are our reading",
+    state=StateSize(2),
+    chain="scale_by_adam -> orthogonalize -> scale_by_shape -> decay -> learning rate",
+    renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
 def polar_adamw(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.9,
-    second_moment: Any = 0.999,
-    epsilon: float = 1e-8,
-    weight_decay: Any = 0.0,
+    second_moment_decay: Any = 0.999,
+    eps: float = 1e-8,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -44,30 +42,24 @@ def polar_adamw(
 
     Args:
         learning_rate: about an entry's step over 0.2 with `shapes.RMSMatch(0.2)`, as AdamW's.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
         momentum: beta_1, in [0, 1).
-        second_moment: beta_2, in [0, 1).
-        epsilon: Adam's, in units of gradients.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of the first moment; None: the parameters' own.
-
-    State: 2 floats per parameter.
+        second_moment_decay: beta_2, in [0, 1).
+        eps: Adam's, in units of gradients.
+        state_dtype: of the first moment.
 
     Differs from the paper in what its abstract leaves open: Adam's usual rates and both bias corrections, the shape
     scale and the decay are ours.
 
     References:
-        Haozhou Zhang, arXiv 2605.07067.
+        Haozhou Zhang, PolarAdamW, arXiv 2605.07067.
     """
     transforms.require_fraction("polar_adamw: momentum", momentum)
-    transforms.require_fraction("polar_adamw: second_moment", second_moment)
+    transforms.require_fraction("polar_adamw: second_moment_decay", second_moment_decay)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.scale_by_adam(momentum, second_moment, epsilon, mu_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_adam(momentum, second_moment_decay, eps, mu_dtype=state_dtype),
+        on.apply(orthogonalizer or best()),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

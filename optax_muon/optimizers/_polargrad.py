@@ -5,19 +5,16 @@ from typing import Any
 import optax
 
 from optax_muon import norms, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799",
     confidence="EXACT",
-    state="1",
-    chain="ema -> lmo of the spectral norm with the dual norm as radius -> decoupled decay -> learning rate",
-    deviations="the polar-first order is a chain of the same two parts",
+    state=StateSize(1),
+    chain="ema -> scale_by_lmo -> decay -> learning rate",
     learning_rate=0.3,
 )
 def polargrad(
@@ -26,7 +23,7 @@ def polargrad(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     power: Any = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -44,21 +41,15 @@ def polargrad(
     Args:
         learning_rate: eta; :math:`1 / L` for a loss of spectral smoothness L.
         orthogonalizer: a map of `optax_muon.linalg`; default that of `norms.Spectral`.
-        momentum: the retained fraction mu, in [0, 1).
         power: alpha; 1 is PolarGrad, 0 Muon without look-ahead and shape scale.
-        weight_decay: lambda, decoupled, multiplied by the learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
 
     Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz; their polar-first order
     (orthogonalise, then average) is ``optax.chain(transforms.scale_by_lmo(norm, norms.DualPower(power)),
     optax.ema(momentum, debias=False))`` before decay and rate.
 
     References:
-        arXiv 2505.21799; the power alpha: arXiv 2605.18106.
+        Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799; the power alpha: arXiv
+        2605.18106.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -70,9 +61,10 @@ def polargrad(
     """
     transforms.require_fraction("polargrad: momentum", momentum)
     norm = norms.Spectral() if orthogonalizer is None else norms.Spectral(orthogonalizer)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
-        transforms.scale_by_lmo(norm, norms.DualPower(power), leaves=leaves, placement=placement),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum),
+        on.bind(transforms.scale_by_lmo)(norm, norms.DualPower(power)),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -5,25 +5,23 @@ from typing import Any
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 
 
 @card(
     kind="matrix",
-    paper="Deng et al., RMNP, arXiv 2603.20527",
     confidence="EXACT",
-    state="1",
-    chain="nesterov_ema -> equilibrate outputs, in place -> scale_by_shape -> decoupled decay -> learning rate",
-    deviations="no epsilon beside the length; zero outputs stay zero",
+    state=StateSize(1),
+    chain="nesterov_ema -> equilibrate -> scale_by_shape -> decay -> learning rate",
+    in_place=True,
 )
 def rmnp(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: Any = 0.95,
     nesterov: bool = True,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -41,27 +39,19 @@ def rmnp(
 
     Args:
         learning_rate: the length of an output's step, before the shape scale; 0.02 is the authors'.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
         placement: unused, there being no matrix work to place; taken so that optimizers can be exchanged.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the authors' code, which adds an epsilon to the length.
+    Differs from the authors' code, which adds an epsilon to the length; zero outputs stay zero.
 
     References:
         Deng et al., RMNP, arXiv 2603.20527; github.com/Dominator-Index/RMNP.
     """
-    del placement
     transforms.require_fraction("rmnp: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.equilibrate("output", leaves=leaves),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum, nesterov=nesterov),
+        on.bind(transforms.equilibrate)("output"),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

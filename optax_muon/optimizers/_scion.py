@@ -10,21 +10,18 @@ from jaxtyping import Array, PyTree
 
 from optax_muon import norms as om_norms
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap, SVDPolar
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Norm
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="roles",
-    paper="Pethick et al., Training Deep Learning Models with Norm-Constrained LMOs, arXiv 2502.07529",
     confidence="EXACT",
-    state="1",
-    chain="ema -> lmo of every role's norm -> decoupled decay (the constraint) -> learning rate",
-    deviations="norms have no epsilon; embeddings get the l1-to-RMS norm, where the authors tie them to the head",
+    state=StateSize(1),
+    chain="ema -> apply_by_role -> decay -> learning rate",
 )
 def scion(
     learning_rate: optax.ScalarOrSchedule,
@@ -32,7 +29,7 @@ def scion(
     norms: Mapping[str, Norm] | None = None,
     radii: Mapping[str, Any] | float = 1.0,
     momentum: Any = 0.9,
-    weight_decay: Any = 1.0,
+    weight_decay: WeightDecay = 1.0,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -54,19 +51,17 @@ def scion(
             need a glob: ``{"conv*/kernel": norms.SpectralConv(9)}``.
         radii: rho, one for all or by key of ``norms``, 1 where none is given. The authors: hidden 50, head 3000
             (nanoGPT); hidden 25, head 500 (DeiT); hidden 8, head 128 (airbench).
-        momentum: the retained fraction mu, in [0, 1); the authors' ``momentum`` is 1 - mu.
+        momentum: the decay rate mu, in [0, 1); the authors' ``momentum`` is 1 - mu.
         weight_decay: lambda; the ball's radius is rho / lambda.
         orthogonalizer: of the default norms; default that of `norms.Spectral`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the average; None: the parameters' own.
+        state_dtype: of the average.
 
-    State: 1 float per parameter.
-
-    Differs from the authors' code: norms have no epsilon. Their ScionLight takes the same steps.
+    Differs from the authors' code: norms have no epsilon; embeddings get the l1-to-RMS norm, where the authors tie
+    them to the head. Their ScionLight takes the same steps.
 
     References:
-        arXiv 2502.07529, algorithms 1 and 2; github.com/LIONS-EPFL/scion.
+        Pethick et al., Training Deep Learning Models with Norm-Constrained LMOs, arXiv 2502.07529, algorithms 1 and 2;
+        github.com/LIONS-EPFL/scion.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -76,10 +71,11 @@ def scion(
     """
     transforms.require_fraction("scion: momentum", momentum)
     chosen = om_norms.for_roles(orthogonalizer) | dict(norms or {})
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
-        transforms.apply_by_role(om_norms.oracles(chosen, radii), leaves=leaves, placement=placement),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum),
+        on.apply_by_role(om_norms.oracles(chosen, radii)),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
 

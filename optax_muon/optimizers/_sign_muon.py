@@ -5,19 +5,16 @@ from typing import Any
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import Form, StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Mishra et al., SignMuon, arXiv 2605.16311",
     confidence="EXACT",
-    state="1; 2 with error feedback",
-    chain="coupled decay -> ema -> orthogonalize -> sign (or follow) -> learning rate",
-    deviations="one worker; the rule as third parties restate it; the sign of zero is zero; no optional polar step",
+    state=StateSize(1, forms=(Form("with error feedback", {"error_feedback": True}, StateSize(2)),)),
+    chain="decay -> ema -> orthogonalize -> signs -> learning rate",
     learning_rate=1e-3,
 )
 def sign_muon(
@@ -27,7 +24,7 @@ def sign_muon(
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Any = 0.95,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -47,27 +44,21 @@ def sign_muon(
     Args:
         learning_rate: the size of every entry of an update.
         error_feedback: EF21, an estimate of O that compressed differences move.
-        orthogonalizer: a map of `optax_muon.linalg`; default `best()`.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
         weight_decay: coupled: part of the gradient.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are orthogonalised; None: on the spot.
-        state_dtype: of momentum and estimate; None: the parameters' own.
+        state_dtype: of momentum and estimate.
 
-    State: 1 float per parameter; 2 with error feedback.
-
-    Differs from the papers: one worker, without the vote; the sign of an exact zero is zero, not random; EF21-SignMuon
-    has the coupled decay of SignMuon.
+    Differs from the papers, whose rule is taken as third parties restate it: one worker, without the vote; the sign of
+    an exact zero is zero, not random; EF21-SignMuon has the coupled decay of SignMuon; no optional polar step.
 
     References:
-        Mishra et al., arXiv 2605.16311; github.com/intsystems/SignMuon.
+        Mishra et al., SignMuon, arXiv 2605.16311; github.com/intsystems/SignMuon.
     """
     transforms.require_fraction("sign_muon: momentum", momentum)
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
-        transforms.apply_to_matrices(orthogonalizer or best(), leaves=leaves, placement=placement),
-        transforms.signs(error_feedback=error_feedback, leaves=leaves, accumulator_dtype=state_dtype),
+        decayed_weights(weight_decay),
+        on.ema(momentum, nesterov=nesterov),
+        on.apply(orthogonalizer or best()),
+        on.bind(transforms.signs)(error_feedback=error_feedback),
         optax.scale_by_learning_rate(learning_rate),
     )

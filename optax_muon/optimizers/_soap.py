@@ -6,30 +6,28 @@ import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg.subspace._eigenbasis import Basis, EigenBasis
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Vyas et al., SOAP, arXiv 2409.11321; Li, Lin, its analysis for any projection, arXiv 2604.21616",
     confidence="EXACT",
-    state="2 + 2 (m^2 + n^2) / (m n) for an m x n matrix",
-    chain="rotated(scale_by_adam, EigenBasis) -> decoupled decay -> learning rate",
-    deviations="decay acts before the step, not after; epsilon is added after bias correction",
+    state=StateSize(2, "2 * (inputs**2 + outputs**2)", note="a side above ``max_side`` keeps none"),
+    chain="rotated(scale_by_adam) -> decay -> scale_by_schedule -> learning rate",
     learning_rate=3e-3,
+    renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
 def soap(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: Any = 0.95,
-    second_moment: Any = 0.95,
-    epsilon: Any = 1e-8,
+    second_moment_decay: Any = 0.95,
+    eps: Any = 1e-8,
     basis: Basis = EigenBasis(),  # noqa: B008 - immutable
     skip_first: bool = True,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -48,33 +46,29 @@ def soap(
 
     Args:
         learning_rate: AdamW's own; the authors take 3e-3.
-        momentum: Adam's first retained fraction.
-        second_moment: Adam's second.
-        epsilon: Adam's.
+        momentum: Adam's first decay rate.
+        second_moment_decay: Adam's second.
+        eps: Adam's.
         basis: `linalg.EigenBasis(decay, refresh_every, max_side)`, or any other of `linalg`: with
             ``linalg.IdentityBasis()`` this is AdamW, ``linalg.RandomBasis(seed)`` is covered by arXiv 2604.21616.
         skip_first: give zero at the first update, as the authors do; False for bases that need no gradient.
-        weight_decay: decoupled, multiplied by the learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the rotations are computed; None: on the spot.
-        state_dtype: of Adam's first average; None: the parameters' own. Factors and bases are float32 or wider.
+        state_dtype: of Adam's first average. Factors and bases are float32 or wider.
 
-    State: 2 floats per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
-
-    Differs from the authors' code: decay is applied to the weights before the step; epsilon stands in optax's place;
+    Differs from the authors' code: decay is applied to the weights before the step; eps stands in optax's place;
     columns of a basis keep their order when they are refreshed instead of moving the second moments along.
 
     References:
-        arXiv 2409.11321, algorithm 3; arXiv 2604.21616 for other bases.
+        Vyas et al., SOAP, arXiv 2409.11321, algorithm 3; Li, Lin, its analysis for any projection, arXiv 2604.21616.
     """
     transforms.require_fraction("soap: momentum", momentum)
-    transforms.require_fraction("soap: second_moment", second_moment)
-    adam = optax.scale_by_adam(momentum, second_moment, epsilon, mu_dtype=state_dtype)
+    transforms.require_fraction("soap: second_moment_decay", second_moment_decay)
+    on = Stages(leaves, placement, state_dtype)
+    adam = optax.scale_by_adam(momentum, second_moment_decay, eps, mu_dtype=state_dtype)
     # The decay too is held back at the first update.
     held = [optax.scale_by_schedule(lambda count: jnp.minimum(count, 1))] if skip_first else []
     return optax.chain(
-        transforms.rotated(adam, basis, skip_first=skip_first, leaves=leaves, placement=placement),
-        optax.add_decayed_weights(weight_decay),
+        on.bind(transforms.rotated)(adam, basis, skip_first=skip_first),
+        decayed_weights(weight_decay),
         *held,
         optax.scale_by_learning_rate(learning_rate),
     )

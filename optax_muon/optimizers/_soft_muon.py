@@ -6,20 +6,18 @@ import jax
 import optax
 
 from optax_muon import shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import Ridge, SpectralMap, Spectrum, best
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Feoktistov et al., Softsign, arXiv 2605.31371",
     confidence="EXACT",
-    state="1",
-    chain="nesterov_ema -> orthogonalize, later Ridge at a falling temperature (couples leaves) -> as muon",
-    deviations="the ridge is exact or by the orthogonalizer, not their five coupled steps",
+    state=StateSize(1),
+    chain="only_matrices -> tempered(nesterov_ema) -> scale_by_shape -> decay -> learning rate",
     defaults={"steps": 60},
+    couples=True,
 )
 def soft_muon(
     learning_rate: optax.ScalarOrSchedule,
@@ -29,7 +27,7 @@ def soft_muon(
     orthogonalizer: SpectralMap | None = None,
     ridge: SpectralMap | None = None,
     momentum: Any = 0.95,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     maximum_temperature: float = 1e9,
     leaves: Leaves | None = None,
@@ -53,26 +51,20 @@ def soft_muon(
         hard_fraction: alpha, the share of it that is Muon; 1 is Muon throughout.
         orthogonalizer: of the hard steps; default `best()`.
         ridge: the map with which `linalg.Ridge` works in the soft steps; None decomposes.
-        momentum: the retained fraction mu, in [0, 1).
-        weight_decay: decoupled, multiplied by the learning rate.
-        shape_scale: c, an object of `optax_muon.shapes`.
         maximum_temperature: cap of tau, in reciprocal units of the gradient.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
-
-    Differs from the authors' code: the ridge by their five coupled Newton-Schulz steps errs by up to 9 %.
+    Differs from the authors' code: the ridge by their five coupled Newton-Schulz steps errs by up to 9 %; here it is
+    exact, or by the orthogonalizer.
 
     References:
-        Feoktistov et al., arXiv 2605.31371; github.com/brain-lab-research/softsign.
+        Feoktistov et al., Softsign, arXiv 2605.31371; github.com/brain-lab-research/softsign.
     """
     transforms.require_fraction("soft_muon: momentum", momentum)
     if not 0 <= hard_fraction <= 1:
         raise ValueError(f"soft_muon: hard_fraction must be in [0, 1], not {hard_fraction}")
-    hard = transforms.Lift(orthogonalizer or best(), leaves, placement)
-    spectrum = transforms.Lift(Spectrum(), leaves, placement)
+    on = Stages(leaves, placement, state_dtype)
+    hard = on.lift(orthogonalizer or best())
+    spectrum = on.lift(Spectrum())
     empty = optax.EmptyState()
 
     def singular_values(gradients, average):
@@ -82,20 +74,23 @@ def soft_muon(
 
     level = 1 - 1e-4
     return optax.chain(
-        optax.GradientTransformation(
-            hard.init, lambda updates, state, params=None: (updates, state)
-        ),  # for its refusals alone
+        _only_matrices(hard),
         transforms.tempered(
-            transforms.nesterov_ema(momentum, accumulator_dtype=state_dtype),
+            on.ema(momentum, nesterov=True),
             hard=lambda m: hard.apply(m, empty)[0],
-            soft=lambda m, tau: transforms.Lift(Ridge(tau, ridge), leaves, placement).apply(m, empty)[0],
+            soft=lambda m, tau: on.lift(Ridge(tau, ridge)).apply(m, empty)[0],
             measure=singular_values,
             steps=steps,
             hard_steps=int(hard_fraction * steps),
             saturation=level / (1 - level**2) ** 0.5,
             maximum=maximum_temperature,
         ),
-        transforms.scale_by_shape(shape_scale, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.scale_by_shape(shape_scale),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _only_matrices(lift: transforms.Lift) -> optax.GradientTransformation:
+    """Raise at ``init``, not at the first step, for a leaf that is no matrix."""
+    return optax.GradientTransformation(lift.init, lambda updates, state, params=None: (updates, state))

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
-from optax_muon._registry import card
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 
 
 @card(
     kind="matrix",
-    paper="Feoktistov et al., Softsign, arXiv 2605.31371",
     confidence="EXACT",
-    state="1",
-    chain="ema -> sign, later tanh at a falling temperature, in place (couples leaves) -> decay -> learning rate",
-    deviations="an average instead of PyTorch's momentum with dampening",
+    state=StateSize(1),
+    chain="tempered(ema) -> decay -> learning rate",
     learning_rate=1e-3,
     defaults={"steps": 60},
+    in_place=True,
+    couples=True,
+    renamed={"epsilon": "eps"},
 )
 def soft_signum(
     learning_rate: optax.ScalarOrSchedule,
@@ -30,9 +30,9 @@ def soft_signum(
     hard_fraction: float = 0.9,
     momentum: Any = 0.95,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     maximum_temperature: float = 1e9,
-    epsilon: float = 1e-4,
+    eps: float = 1e-4,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -51,35 +51,31 @@ def soft_signum(
         learning_rate: the largest step of an entry.
         steps: N, of the whole training.
         hard_fraction: alpha, the share of it with signs; 1 is Signum.
-        momentum: the retained fraction mu, in [0, 1).
-        nesterov: look one step ahead by interpolation.
-        weight_decay: decoupled, multiplied by the learning rate.
         maximum_temperature: cap of tau, in reciprocal units of the gradient.
-        epsilon: an entry counts as saturated from ``tanh = 1 - epsilon`` on.
+        eps: an entry counts as saturated from ``tanh = 1 - eps`` on.
         leaves: unused, the rule being entrywise; taken so that optimizers can be exchanged.
         placement: unused, likewise.
-        state_dtype: of the momentum; None: the parameters' own.
 
-    State: 1 float per parameter.
+    Differs from the authors' code: an average instead of PyTorch's momentum with dampening.
 
     References:
-        Feoktistov et al., arXiv 2605.31371; github.com/brain-lab-research/softsign.
+        Feoktistov et al., Softsign, arXiv 2605.31371; github.com/brain-lab-research/softsign.
     """
-    del leaves, placement
     transforms.require_fraction("soft_signum: momentum", momentum)
     if not 0 <= hard_fraction <= 1:
         raise ValueError(f"soft_signum: hard_fraction must be in [0, 1], not {hard_fraction}")
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
         transforms.tempered(
-            transforms.ema(momentum, nesterov=nesterov, accumulator_dtype=state_dtype),
+            on.ema(momentum, nesterov=nesterov),
             hard=lambda m: jax.tree.map(jnp.sign, m),
             soft=lambda m, tau: jax.tree.map(lambda x: jnp.tanh(tau.astype(x.dtype) * x), m),
             measure=lambda g, m: jax.tree.leaves(m),
             steps=steps,
             hard_steps=int(hard_fraction * steps),
-            saturation=math.atanh(1 - epsilon),
+            saturation=math.atanh(1 - eps),
             maximum=maximum_temperature,
         ),
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

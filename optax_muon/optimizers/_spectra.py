@@ -4,20 +4,16 @@ from typing import Any
 
 import optax
 
-from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SoftClip, SpectralMap
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="matrix",
-    paper="Jiang, Semenov and Stich, SPECTRA, arXiv 2603.14315",
     confidence="EXACT",
-    state="that of the base, 2 for Adam",
-    chain="base -> soft spectral clip -> decoupled decay -> learning rate",
-    deviations="matrices only; the constant c eta in warm-up is left to a schedule of maximum",
+    state=StateSize(2, note="with another base, that of the base"),
+    chain="scale_by_adam -> SoftClip -> scale -> decay -> learning rate",
     learning_rate=1e-3,
 )
 def spectra(
@@ -27,7 +23,7 @@ def spectra(
     maximum: Any = 10.0,
     orthogonalizer: SpectralMap | None = None,
     scale: Any = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -47,24 +43,21 @@ def spectra(
         maximum: c; singular values approach it. 10 is the authors', 5 for their smallest model.
         orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
         scale: a.
-        weight_decay: decoupled, multiplied by the learning rate.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are clipped; None: on the spot.
-        state_dtype: of the default base's first moment; None: the parameters' own.
-
-    State: that of the base.
+        state_dtype: of the default base's first moment.
 
     Differs from the authors' code: vectors, which it bends by their Euclidean norm, go to another optimizer; their
-    clipping of gradients is `transforms.clip_by_spectral_norm` before it; their inverse root is a coupled iteration.
+    clipping of gradients is `transforms.clip_by_spectral_norm` before it; their inverse root is a coupled iteration;
+    the constant c eta of their warm-up is left to a schedule of ``maximum``.
 
     References:
-        Jiang, Semenov, Stich, arXiv 2603.14315; github.com/mlolab/llm-spectral-clipping.
+        Jiang, Semenov, Stich, SPECTRA, arXiv 2603.14315; github.com/mlolab/llm-spectral-clipping.
     """
+    on = Stages(leaves, placement, state_dtype)
     clip = SoftClip(maximum, orthogonalizer=orthogonalizer)
     return optax.chain(
         base or optax.scale_by_adam(mu_dtype=state_dtype),
-        transforms.apply_to_matrices(clip, leaves=leaves, placement=placement),
+        on.apply(clip),
         optax.scale(scale),
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -8,12 +8,12 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg.subspace._eigenbasis import EigenBasis
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import factors_over
-from optax_muon.matrices._resolve import Leaves, findings
-from optax_muon.placement._placement import Placement
+from optax_muon.matrices._resolve import findings
 from optax_muon.shapes import ShapeScale
 
 MATRICES = ("hidden", "embedding", "head", "router")
@@ -33,23 +33,23 @@ class _BySides(ShapeScale):
 
 @card(
     kind="roles",
-    paper="Frans, Levine, Abbeel, A Stable Whitening Optimizer (SPlus), arXiv 2506.07254",
     confidence="EXACT",
-    state="2 + 2 (m^2 + n^2) / (m n) for an m x n matrix, 2 for vectors",
-    chain="average_params -> rotated(ema -> sign, EigenBasis), vectors in place -> decay -> learning rate -> shape",
-    deviations="the parameters' average takes the weights before the step, as the authors' code does",
+    state=StateSize(2, "2 * (inputs**2 + outputs**2)", note="a side above ``max_side`` keeps none"),
+    chain="average_params -> multi_transform(ema -> scale_by_sign | set_to_zero | rotated(ema -> "
+    "scale_by_sign)) -> decay -> learning rate -> scale_by_sides",
     learning_rate=0.2,
+    renamed={"decay": "second_moment_decay", "average": "average_decay"},
 )
 def splus(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: Any = 0.9,
-    decay: Any = 0.999,
+    second_moment_decay: Any = 0.999,
     refresh_every: int = 100,
     max_side: int = 10000,
-    average: float = 0.999,
+    average_decay: float = 0.999,
     other_scale: float = 0.001,
-    weight_decay: Any = 0.01,
+    weight_decay: WeightDecay = 0.01,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -68,49 +68,48 @@ def splus(
 
     Args:
         learning_rate: about 0.2, or AdamW's times twice the width.
-        momentum: the retained fraction mu, in [0, 1).
-        decay: of the Gram matrices.
+        second_moment_decay: of the Gram matrices.
         refresh_every: updates between eigendecompositions.
         max_side: a longer side is left unrotated, and keeps no factor.
-        average: the retained fraction of the parameters' average.
+        average_decay: of the parameters' average, which takes the weights before each step.
         other_scale: what multiplies the rate of all but matrices of the common kind.
         weight_decay: multiplied by the learning rate and the shape's factor.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the rotations are computed; None: on the spot.
-        state_dtype: of the momentum and the parameters' average; None: the parameters' own.
-
-    State: 2 floats per parameter, and 2 (m^2 + n^2) for an m x n matrix; a side above ``max_side`` keeps none.
+        state_dtype: of the momentum and the parameters' average.
 
     Differs from the authors' code: embeddings are told by role, not by name; routers count as matrices.
 
     References:
-        arXiv 2506.07254; github.com/kvfrans/splus.
+        Frans, Levine, Abbeel, A Stable Whitening Optimizer (SPlus), arXiv 2506.07254; github.com/kvfrans/splus.
     """
     transforms.require_fraction("splus: momentum", momentum)
-    signs = optax.chain(optax.ema(momentum, debias=False, accumulator_dtype=state_dtype), optax.scale_by_sign())
-    basis = EigenBasis(decay, refresh_every, max_side, "decompose", count_from=1)
-    turned = transforms.rotated(signs, basis, roles=MATRICES, leaves=leaves, placement=placement)
+    on = Stages(leaves, placement, state_dtype)
+    signs = optax.chain(on.ema(momentum), optax.scale_by_sign())
+    basis = EigenBasis(second_moment_decay, refresh_every, max_side, "decompose", count_from=1)
+    turned = on.bind(transforms.rotated)(signs, basis, roles=MATRICES)
 
     def group(params: PyTree) -> PyTree[str]:
         return map_by_path(lambda path, x, found: found.leaf.role, params, findings(params, leaves))
 
-    def shaped(path: str, x: Array, found: Any) -> Array:
-        role = found.leaf.role
-        if role not in MATRICES or role == "embedding":
-            return x * jnp.asarray(other_scale, x.dtype)
-        scale = _BySides(max_side, other_scale)
-        return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
-
-    def scale_fn(updates, state, params=None):
-        del params
-        return map_by_path(shaped, updates, findings(updates, leaves)), state
-
     groups: dict[Any, optax.GradientTransformation] = {"vector": signs, "other": signs, "frozen": optax.set_to_zero()}
     groups |= {role: turned for role in MATRICES}
     return optax.chain(
-        transforms.average_params(average, accumulator_dtype=state_dtype),
+        on.bind(transforms.average_params)(average_decay),
         optax.multi_transform(groups, group),
-        optax.add_decayed_weights(weight_decay),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
-        optax.GradientTransformation(lambda params: optax.EmptyState(), scale_fn),
+        _scale_by_sides(_BySides(max_side, other_scale), leaves),
     )
+
+
+def _scale_by_sides(scale: _BySides, leaves: Leaves | None) -> optax.GradientTransformation:
+    def shaped(path: str, x: Array, found: Any) -> Array:
+        role = found.leaf.role
+        if role not in MATRICES or role == "embedding":
+            return x * jnp.asarray(scale.other, x.dtype)
+        return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
+
+    def update_fn(updates, state, params=None):
+        del params
+        return map_by_path(shaped, updates, findings(updates, leaves)), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update_fn)

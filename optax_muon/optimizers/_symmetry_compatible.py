@@ -6,35 +6,32 @@ from typing import Any
 import optax
 
 from optax_muon import norms, shapes, transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap
-from optax_muon.matrices._resolve import Leaves
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="roles",
-    paper="Lau, Su, symmetry-compatible optimizers, arXiv 2605.18106",
     confidence="EXACT",
-    state="1",
-    chain="ema -> rule of every role -> scale_by_role -> decoupled decay -> learning rate",
-    deviations="norms have no epsilon; vectors are normalised where the authors use AdamW; gate and up rows are not "
-    "joined; hidden matrices without look-ahead",
+    state=StateSize(1),
+    chain="ema -> apply_by_role -> scale_by_role -> decay -> learning rate",
+    renamed={"rules": "ops"},
 )
 def symmetry_compatible(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    rules: Mapping[str, SpectralMap | MatrixOp] | None = None,
+    ops: Mapping[str, SpectralMap | MatrixOp] | None = None,
     rates: Mapping[str, Any] | None = None,
     momentum: Any = 0.95,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Give every layer an update rule with the symmetries of that layer.
 
-    For the whole tree. By default (`symmetry_rules`) hidden matrices get Muon, embeddings a unit step for every
+    For the whole tree. By default (`symmetry_ops`) hidden matrices get Muon, embeddings a unit step for every
     token, heads and routers the same for every output with what is common to all of them taken out.
 
     .. math::
@@ -43,42 +40,37 @@ def symmetry_compatible(
 
     Args:
         learning_rate: eta; of the hidden matrices, about 0.02.
-        rules: role or path glob -> operation D, over those of `symmetry_rules`; see `norms.equivariant`.
+        ops: role or path glob -> operation D, over those of `symmetry_ops`; see `norms.equivariant`.
         rates: r, role or path glob -> a factor on the learning rate, 1 where none is given. The authors' recipes,
             in units of the hidden rate: embedding 25, head 0.25 (dense model); embedding 100, head 1, router 0.15
             (mixture of experts, hidden rate 5e-3).
-        momentum: the retained fraction mu, in [0, 1).
         weight_decay: lambda, decoupled, multiplied by the learning rate, by no factor of ``rates``.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum; None: the parameters' own.
-
-    State: 1 float per parameter.
 
     Differs from the authors' code: norms have no epsilon and the one-sided inverse root no damping
     (``linalg.Ridge`` as orthogonalizer has it); vectors are normalised to RMS 1; gate and up vectors of a neuron are
     separate items; hidden matrices are averaged without look-ahead; the decay's rate is the hidden one for all.
 
     References:
-        arXiv 2605.18106; github.com/timlautk/equivariant_optimizers.
+        Lau, Su, symmetry-compatible optimizers, arXiv 2605.18106; github.com/timlautk/equivariant_optimizers.
 
     Example:
         >>> import optax_muon as om
-        >>> rules = om.symmetry_rules(neurons_out=["*/gate/kernel", "*/up/kernel"], neurons_in=["*/down/kernel"])
-        >>> tx = om.symmetry_compatible(0.02, rules=rules, rates={"embedding": 25.0, "head": 0.25})
+        >>> ops = om.symmetry_ops(neurons_out=["*/gate/kernel", "*/up/kernel"], neurons_in=["*/down/kernel"])
+        >>> tx = om.symmetry_compatible(0.02, ops=ops, rates={"embedding": 25.0, "head": 0.25})
     """
     transforms.require_fraction("symmetry_compatible: momentum", momentum)
-    chosen = symmetry_rules() | dict(rules or {})
+    chosen = symmetry_ops() | dict(ops or {})
+    on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.ema(momentum, debias=False, accumulator_dtype=state_dtype),
-        transforms.apply_by_role(chosen, leaves=leaves, placement=placement),
-        transforms.scale_by_role(rates or {}, leaves=leaves),
-        optax.add_decayed_weights(weight_decay),
+        on.ema(momentum),
+        on.apply_by_role(chosen),
+        on.bind(transforms.scale_by_role)(rates or {}),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
 
 
-def symmetry_rules(
+def symmetry_ops(
     rule: Any = "normalized",
     *,
     neurons_out: Sequence[str] = (),
@@ -86,7 +78,7 @@ def symmetry_rules(
     power: float = 1.0,
     orthogonalizer: SpectralMap | None = None,
 ) -> dict[str, SpectralMap | MatrixOp]:
-    """Give the rule of every role, and of gated layers by path.
+    """Give the operation of every role, and of gated layers by path.
 
     Args:
         rule: of everything but hidden matrices and vectors, as `norms.equivariant` names them.

@@ -7,20 +7,17 @@ import optax
 
 from optax_muon import norms as om_norms
 from optax_muon import transforms
-from optax_muon._registry import card
+from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._resolve import Leaves
 from optax_muon.norms import Norm
-from optax_muon.placement._placement import Placement
 
 
 @card(
     kind="roles",
-    paper="Zhang, Lin, Scale-Invariant Neural Network Optimization, arXiv 2605.18528",
     confidence="EXACT",
-    state="2",
-    chain="implicit_gradient_transport(first_gradient_ema -> lmo of every role's norm -> decay -> rate)",
-    deviations="a constant momentum; the heuristics of the paper's experiments were not seen",
+    state=StateSize(2),
+    chain="implicit_gradient_transport(first_gradient_ema -> apply_by_role -> decay -> learning rate)",
 )
 def transported_scion(
     learning_rate: optax.ScalarOrSchedule,
@@ -29,7 +26,7 @@ def transported_scion(
     radii: Mapping[str, Any] | float = 1.0,
     momentum: Any = 0.9,
     transport: Any = 1.0,
-    weight_decay: Any = 0.0,
+    weight_decay: WeightDecay = 0.0,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -47,28 +44,23 @@ def transported_scion(
 
     Args:
         learning_rate: eta; the point ahead moves up to :math:`(1 + \mu) / (1 - \mu)` times as far.
-        norms: role or path glob -> norm, over the defaults of `norms.for_roles`; globs win over roles.
-        radii: rho, one for all or by key of ``norms``, 1 where none is given.
-        momentum: the retained fraction mu, in [0, 1).
         transport: s; 1 is the theory's, 0 Scion with an average that starts at the first gradient.
         weight_decay: lambda; 0 is the paper's unconstrained form.
         orthogonalizer: of the default norms; default that of `norms.Spectral`.
-        leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the matrices are computed; None: on the spot.
-        state_dtype: of the momentum and the last update; None: the parameters' own.
+        state_dtype: of the momentum and the last update.
 
-    State: 2 floats per parameter.
-
-    Differs from the paper: momentum is constant, and norms are Scion's for each role.
+    Differs from the paper: momentum is constant, and norms are Scion's for each role; the heuristics of its experiments
+    were not seen.
 
     References:
-        arXiv 2605.18528, as restated by others.
+        Zhang, Lin, Scale-Invariant Neural Network Optimization, arXiv 2605.18528, as restated by others.
     """
     chosen = om_norms.for_roles(orthogonalizer) | dict(norms or {})
+    on = Stages(leaves, placement, state_dtype)
     inner = optax.chain(
-        transforms.first_gradient_ema(momentum, accumulator_dtype=state_dtype),
-        transforms.apply_by_role(om_norms.oracles(chosen, radii), leaves=leaves, placement=placement),
-        optax.add_decayed_weights(weight_decay),
+        on.first_gradient_ema(momentum),
+        on.apply_by_role(om_norms.oracles(chosen, radii)),
+        decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
-    return transforms.implicit_gradient_transport(inner, momentum, scale=transport, accumulator_dtype=state_dtype)
+    return on.bind(transforms.implicit_gradient_transport)(inner, momentum, scale=transport)

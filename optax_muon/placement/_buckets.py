@@ -1,12 +1,54 @@
-"""Which stacks of matrices run together on one device."""
+"""Stacks of like matrices: cut from parameters, joined in buckets that are computed together, and restored."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from optax_muon.linalg import Info
+from optax_muon.matrices._leaf import as_matrices
+from optax_muon.matrices._leaf import restore as restore_array
+from optax_muon.placement._placement import Done, Work
+
+Tree = TypeVar("Tree", bound=PyTree)
 
 
 class Stack(NamedTuple):
-    """One stack as the plan sees it: shape (count, m, n) and dtype."""
+    """Like matrices and what the operation takes beside them; the first axis of every array counts the matrices.
+
+    Attributes:
+        matrices: shape (count, m, n).
+        carry: the operation's state.
+        keys: one random key per matrix, or None.
+        others: further matrices of shape (count, m, n), by the name under which the operation takes them.
+    """
+
+    matrices: Array
+    carry: PyTree
+    keys: Any
+    others: dict[str, Array]
+
+    @property
+    def transposed(self) -> "Stack":
+        """The same with matrices (n, m)."""
+        return self._replace(matrices=self.matrices.mT, others={name: x.mT for name, x in self.others.items()})
+
+
+class Mapped(NamedTuple):
+    """What an operation makes of a stack: matrices (count, m, n), its new state, and what it learned of each."""
+
+    matrices: Array
+    carry: PyTree = ()
+    info: Info = Info()
+
+
+class Size(NamedTuple):
+    """Shape (count, m, n) and dtype of a stack: all that decides in which bucket it goes."""
 
     shape: tuple[int, int, int]
     dtype: Any
@@ -18,20 +60,68 @@ class Stack(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A stack's place in a run: its index in the given list, and whether it enters transposed."""
+    """A stack in a bucket: its index in the given list, and whether it enters transposed."""
 
     index: int
     transposed: bool
 
 
-def runs(
-    stacks: Sequence[Stack], *, merge_transposes: bool, max_bytes: int | Callable[[Stack], int]
-) -> list[list[Member]]:
-    """Group stacks of like matrices into runs that are joined, computed and cut again.
+def cut(work: Work) -> list[Stack]:
+    """Cut a parameter into stacks of its matrices, with its carries, keys and further arrays."""
+    stacks = as_matrices(work.array, work.leaf)
+    others = {name: as_matrices(x, work.leaf) for name, x in work.others.items()}
+    # Most operations have neither state nor keys; a stack then carries an empty tree.
+    carries, keys = work.carries or ((),) * len(stacks), work.keys or (None,) * len(stacks)
+    return [
+        Stack(x, carries[i], keys[i], {name: given[i] for name, given in others.items()}) for i, x in enumerate(stacks)
+    ]
 
-    Members of a run have one matrix shape and dtype; with ``merge_transposes`` an (n, m) stack joins the (m, n) ones,
-    wide side last. A run holds at most ``max_bytes`` (which may depend on the stack) unless a single stack is larger,
-    which then runs alone and is never copied.
+
+def collect(work: Work, results: Sequence[Mapped]) -> Done:
+    """Undo `cut`: put the results of a parameter's stacks together to an array of its shape."""
+    matrices, carries, infos = zip(*results, strict=True)
+    return Done(restore_array(matrices, work.leaf, work.array.shape), carries, infos)
+
+
+def join(stacks: Sequence[Tree], axis: int = 0) -> Tree:
+    """Join stacks, or any trees of arrays, along an axis; one alone is not copied."""
+    return stacks[0] if len(stacks) == 1 else jax.tree.map(lambda *xs: jnp.concatenate(xs, axis), *stacks)
+
+
+def take(stack: Tree, start: int, stop: int) -> Tree:
+    """Matrices ``start`` to ``stop`` of a stack, or entries of any tree of arrays; all of them are not copied."""
+    # XLA drops a slice of the whole, but tracing and compiling it is not free for thousands of parameters.
+    return jax.tree.map(lambda x: x if stop - start == x.shape[0] else lax.slice_in_dim(x, start, stop), stack)
+
+
+def divide(stack: Tree, counts: Sequence[int]) -> list[Tree]:
+    """Undo `join`: consecutive parts of the given counts."""
+    ends = list(itertools.accumulate(counts, initial=0))
+    return [take(stack, start, stop) for start, stop in itertools.pairwise(ends)]
+
+
+def total_bytes(stacks: Sequence[Size]) -> int:
+    """Size of some stacks together."""
+    return sum(stack.nbytes for stack in stacks)
+
+
+def size_of(stack: Stack) -> Size:
+    """Say what decides in which bucket a stack goes."""
+    count, m, n = stack.matrices.shape
+    return Size((count, m, n), stack.matrices.dtype)
+
+
+def buckets(
+    stacks: Sequence[Size], *, merge_transposes: bool, max_bytes: int | Callable[[Size], int]
+) -> list[list[Member]]:
+    """Group stacks of like matrices into buckets, each to be joined, computed and divided again.
+
+    Members of a bucket have one matrix shape and dtype; with ``merge_transposes`` an (n, m) stack joins the (m, n)
+    ones, wide side last. A bucket holds at most ``max_bytes`` (which may depend on the stack) unless a single stack is
+    larger, which is then a bucket of its own and is never copied.
+
+    Of the four matrices in `optax_muon.placement.exchange`, (8, 32), (8, 32), (32, 8) and (32, 8), it makes one bucket
+    (4, 8, 32) with ``merge_transposes``, else two, (2, 8, 32) and (2, 32, 8).
     """
     order: dict[tuple[Any, ...], list[list[Member]]] = {}
     filled: dict[tuple[Any, ...], int] = {}
@@ -39,18 +129,19 @@ def runs(
         _, m, n = stack.shape
         transposed = merge_transposes and m > n
         key = (n, m, stack.dtype) if transposed else (m, n, stack.dtype)
-        groups = order.setdefault(key, [])
+        like = order.setdefault(key, [])
         limit = max_bytes(stack) if callable(max_bytes) else max_bytes
-        if not groups or filled[key] + stack.nbytes > limit:
-            groups.append([])
+        # Only the last bucket of a shape is open, so that stacks are joined in the order of the parameters.
+        if not like or filled[key] + stack.nbytes > limit:
+            like.append([])
             filled[key] = 0
-        groups[-1].append(Member(index, transposed))
+        like[-1].append(Member(index, transposed))
         filled[key] += stack.nbytes
-    return [group for groups in order.values() for group in groups]
+    return [bucket for like in order.values() for bucket in like]
 
 
-def join_limit(stacks: Sequence[Stack], *, small: int = 256 << 20) -> Callable[[Stack], int]:
-    """How large a run of such matrices may get, so that neither memory nor the program grows without need.
+def join_limit(stacks: Sequence[Size], *, small: int = 256 << 20) -> Callable[[Size], int]:
+    """Say how large the bucket of a stack may get, so that neither memory nor the program grows without need.
 
     Small matrices (up to a sixteenth of ``small`` each) are joined up to ``small`` bytes. Larger ones gain nothing in
     speed from company; they are joined up to an eighth of all bytes, which bounds the number of loops in the program

@@ -1,6 +1,7 @@
 """A mesh whose shardings cannot be known while tracing: constraints on stacks, one mesh axis at a time."""
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,55 +11,40 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import Info, SpectralMap
-from optax_muon.matrices._leaf import Leaf, as_matrices, restore
-from optax_muon.placement._buckets import Stack, runs
+from optax_muon.linalg import SpectralMap
+from optax_muon.linalg._map_stack import Op, after
+from optax_muon.matrices._leaf import Leaf
+from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, join, size_of, take
 from optax_muon.placement._local import Local
-from optax_muon.placement._loop import Op, after
 from optax_muon.placement._placement import Done, Work
-from optax_muon.placement._remainders import Part, Piece, share_leftovers
+from optax_muon.placement._remainders import Placed, Span, share_remainders
 from optax_muon.placement._sharding import axes_of_type
 from optax_muon.placement.exchange._schedule import Options
 
 FREE = PartitionSpec.UNCONSTRAINED
 
 
-class _Stack(NamedTuple):
-    """Matrices and what the operation takes beside them: memory, keys, further arrays."""
-
-    array: Array
-    beside: PyTree
-
-    def cut(self, piece: Piece) -> "_Stack":
-        """Give some of the matrices."""
-        _, start, stop = piece
-        return self if stop - start == self.array.shape[0] else _Stack(*jax.tree.map(lambda x: x[start:stop], self))
-
-
-_Result = tuple[Array, PyTree, Info]
-
-
 class _Route(NamedTuple):
-    """How a stack is dealt out: the axes over which it ends, major first; every hop; how it lies at both ends."""
+    """How a stack is distributed over the devices.
+
+    Attributes:
+        axes: the mesh axes over which its first axis ends up, major first.
+        hops: the sharding after every step there.
+        ends: the sharding before the first step and after the last one back; None: left to the partitioner.
+    """
 
     axes: tuple[str, ...]
     hops: list[NamedSharding]
     ends: NamedSharding | None
 
-
-def _one_by_one(mesh: Any, axes: Sequence[str]) -> _Route:
-    order = tuple(reversed(axes))
-    free = [PartitionSpec(order[: i + 1], FREE, FREE) for i in range(len(order) - 1)]
-    hops = [NamedSharding(mesh, spec) for spec in (*free, PartitionSpec(order, None, None))]
-    return _Route(order, hops, NamedSharding(mesh, PartitionSpec(None, FREE, FREE)))
-
-
-def _direct(mesh: Any, axes: Sequence[str]) -> _Route:
-    return _Route(tuple(axes), [NamedSharding(mesh, PartitionSpec(tuple(axes), None, None))], None)
+    @property
+    def devices(self) -> int:
+        """How many share the stack."""
+        return math.prod(self.hops[-1].mesh.shape[a] for a in self.axes)
 
 
 def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) -> list[Done]:
-    """Map every array: like stacks are joined, dealt out over the mesh by constraints, computed, and brought back.
+    """Map every array: like stacks are joined, distributed over the mesh by constraints, computed, and taken back.
 
     XLA turns a constraint that moves one mesh axis from a matrix axis to the stack axis into one all-to-all; one that
     moves two gathers everything ("involuntary full rematerialization"). The minor axis goes first, so that an array
@@ -66,96 +52,121 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     after the last, every way back is tied to its way out, and every result to its input: otherwise the partitioner
     chooses layouts of its own for them, and replicated arrays in particular travel many times.
 
-    A parameter that is a stack already, of a multiple of as many matrices as devices, is dealt out in one hop and in
-    the order of the mesh: cut over its batch axis it does not travel at all.
+    A parameter that is a stack already, of a multiple of as many matrices as devices, is distributed in one hop and in
+    the order of the mesh: sharded over its batch axis it does not travel at all.
 
-    What is left over a multiple of the devices shares slots with other shapes, see `share_leftovers`.
+    What is left over a multiple of the devices shares places with other shapes, see `share_remainders`.
     """
     auto = axes_of_type(mesh, AxisType.Auto)
+    # Constraints speak of Auto axes alone: Explicit and Manual ones are part of the arrays' types.
     axes = [a for a in auto if a not in options.slow_axes and (options.axes is None or a in options.axes)]
     if not axes:
         return Local().run(op, works)
     devices = math.prod(mesh.shape[a] for a in axes)
-    cuts = [as_matrices(work.array, work.leaf) for work in works]
-    owners = [(w, i) for w, cut in enumerate(cuts) for i in range(len(cut))]
-    stacked = [w for w, work in enumerate(works) if _is_stack(work, devices)]
-    loose = [_Stack(cuts[w][i], _beside(works[w], i)) for w, i in owners if w not in stacked]
+    cuts = [cut(work) for work in works]
+    # Each on its own: its batch axis may be sharded already, and joined with others it would have to travel.
+    whole = [w for w, work in enumerate(works) if _is_stack(work, devices)]
+    owners = [(w, i) for w, stacks in enumerate(cuts) if w not in whole for i in range(len(stacks))]
+    loose = [cuts[w][i] for w, i in owners]
+    made: list[list[Mapped]] = [[] for _ in loose]
     last = None
-    made: list[list[_Result]] = [[] for _ in loose]
-    for deal in _deals(op, loose, devices, options):
-        chosen = [[loose[piece.index].cut(piece) for piece in part.pieces] for part in deal]
-        firsts = [part.first for part in deal]
-        results, last = _run_deal(op, chosen, firsts, _one_by_one(mesh, axes), last)
-        for part, outcomes in zip(deal, results, strict=True):
-            for piece, outcome in zip(part.pieces, outcomes, strict=True):
-                made[piece.index].append(outcome)
-    done = dict(zip((owner for owner in owners if owner[0] not in stacked), map(_put_together, made), strict=True))
-    for w in stacked:
-        alone = [[_Stack(cuts[w][0], _beside(works[w], 0))]]
-        [[done[w, 0]]], last = _run_deal(op, alone, [0], _direct(mesh, axes), last)
-    return [_collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
+    for run in _runs(op, loose, devices, options):
+        stacks = [[take(loose[span.index], span.start, span.stop) for span in placed.spans] for placed in run]
+        firsts = [placed.first for placed in run]
+        results, last = _compute_run(op, stacks, firsts, _one_by_one(mesh, axes), last)
+        for placed, outcomes in zip(run, results, strict=True):
+            for span, outcome in zip(placed.spans, outcomes, strict=True):
+                made[span.index].append(outcome)
+    done = dict(zip(owners, map(join, made), strict=True))
+    for w in whole:
+        [[done[w, 0]]], last = _compute_run(op, [cuts[w]], [0], _direct(mesh, axes), last)
+    results = [collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
+    return [x._replace(array=_sharded_like(x.array, work.array)) for x, work in zip(results, works, strict=True)]
 
 
-def _deals(op: Op, loose: Sequence[_Stack], devices: int, options: Options) -> list[list[Part]]:
-    sizes = [Stack((x.shape[0], x.shape[1], x.shape[2]), x.dtype) for x, _ in loose]
-    # Not merged with their transposes: the two are cut along different axes, and joining them would move one twice.
-    joined = runs(sizes, merge_transposes=False, max_bytes=options.max_bytes // 2 * devices)
-    if isinstance(op, SpectralMap) and op.commutes_with_padding and not any(beside[2] for _, beside in loose):
-        return share_leftovers(joined, sizes, devices, turn=op.commutes_with_transpose)
-    return [[Part(0, tuple(Piece(m.index, 0, sizes[m.index].shape[0]) for m in run))] for run in joined]
+def _runs(op: Op, loose: Sequence[Stack], devices: int, options: Options) -> list[list[Placed]]:
+    """Plan the runs: the matrices of every bucket at consecutive places, remainders together where that may be."""
+    sizes = [size_of(stack) for stack in loose]
+    # Not merged with their transposes: the two are sharded along different axes, and joining them would move one twice.
+    # Half of ``max_bytes`` each way, on every device.
+    joined = buckets(sizes, merge_transposes=False, max_bytes=options.max_bytes // 2 * devices)
+    if isinstance(op, SpectralMap) and op.commutes_with_padding and not any(stack.others for stack in loose):
+        return share_remainders(joined, sizes, devices, turn=op.commutes_with_transpose)
+    return [[Placed(0, tuple(Span(m.index, 0, sizes[m.index].shape[0]) for m in bucket))] for bucket in joined]
 
 
-def _run_deal(
-    op: Op, parts: Sequence[Sequence[_Stack]], firsts: Sequence[int], route: _Route, last: Array | None
-) -> tuple[list[list[_Result]], Array]:
-    """Deal parts out, compute the sum of what arrives in each slot, and bring every part's own slots back."""
-    mesh, dealt = route.hops[-1].mesh, PartitionSpec(route.axes)
-    devices = math.prod(mesh.shape[a] for a in route.axes)
-    ends = [first + sum(x.shape[0] for x, _ in part) for first, part in zip(firsts, parts, strict=True)]
-    slots = -(-max(ends) // devices) * devices
+def _one_by_one(mesh: Any, axes: Sequence[str]) -> _Route:
+    """Move one mesh axis after another from the matrices (count, m, n) to their count, the minor one first."""
+    order = tuple(reversed(axes))
+    free = [PartitionSpec(order[: i + 1], FREE, FREE) for i in range(len(order) - 1)]
+    hops = [NamedSharding(mesh, spec) for spec in (*free, PartitionSpec(order, None, None))]
+    return _Route(order, hops, NamedSharding(mesh, PartitionSpec(None, FREE, FREE)))
+
+
+def _direct(mesh: Any, axes: Sequence[str]) -> _Route:
+    """Shard the count of (count, m, n) over all axes in one step."""
+    return _Route(tuple(axes), [NamedSharding(mesh, PartitionSpec(tuple(axes), None, None))], None)
+
+
+def _compute_run(
+    op: Op, shapes: Sequence[Sequence[Stack]], firsts: Sequence[int], route: _Route, last: Array | None
+) -> tuple[list[list[Mapped]], Array]:
+    """Distribute the stacks of every shape, compute the sum of what arrives at each place, and take the results back.
+
+    Args:
+        op: the operation.
+        shapes: for each shape its stacks, (count, m, n) each.
+        firsts: the place at which each shape begins.
+        route: how they are distributed.
+        last: a number of the run before, for which this one waits; None: it need not.
+
+    Returns:
+        The results, for each shape and stack, and a number of this run.
+    """
+    distributed = PartitionSpec(route.axes)
+    counts = [[stack.matrices.shape[0] for stack in stacks] for stacks in shapes]
+    ends = [first + sum(count) for first, count in zip(firsts, counts, strict=True)]
+    # `jax.shard_map` divides evenly: the last places are padding.
+    places = -(-max(ends) // route.devices) * route.devices
 
     def compute(xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list[Array], PyTree, Array]:
-        carries, keys, others = beside
-        shapes = [x.shape[1:] for x in xs]
+        carry, keys, others = beside
         x = after(_overlay(xs), last)
-        done = Local().run(op, [Work(x, Leaf("hidden", 1, 2), (carries,), keys, others)])[0]
+        work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)
+        done = Local().run(op, [work])[0]
         learned = (done.carries[0], done.infos[0])
-        return [_uncover(done.array, shape) for shape in shapes], learned, done.array[:1, :1, 0]
+        return [_uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
     trails = []
-    for part, first in zip(parts, firsts, strict=True):
-        trail = [_laid(_padded([x for x, _ in part], first, slots), route.ends)]
+    for stacks, first in zip(shapes, firsts, strict=True):
+        trail = [_constrained(_padded([stack.matrices for stack in stacks], first, places), route.ends)]
         for hop in route.hops:
             trail.append(jax.lax.with_sharding_constraint(trail[-1], hop))
         trails.append(trail)
-    # Parts share slots only where the operation keeps nothing beside the matrices.
-    memory = jax.tree.map(lambda *xs: _padded(xs, firsts[0], slots), *(beside for _, beside in parts[0]))
+    # Shapes share a run only where the operation takes nothing beside the matrices.
+    beside = jax.tree.map(lambda *xs: _padded(xs, firsts[0], places), *(stack[1:] for stack in shapes[0]))
+    # Maps make constants inside, which vary over no axis; without the check they need not be cast.
     mapped = jax.shard_map(
-        compute, mesh=mesh, in_specs=(dealt, dealt, dealt), out_specs=(dealt, dealt, dealt), axis_names=set(route.axes),
-        check_vma=False,
+        compute, mesh=route.hops[-1].mesh, in_specs=(distributed,) * 3, out_specs=(distributed,) * 3,
+        axis_names=set(route.axes), check_vma=False,
     )  # fmt: skip
-    ys, learned, last = mapped([trail[-1] for trail in trails], memory, last)
+    ys, learned, last = mapped([trail[-1] for trail in trails], beside, last)
     results = []
-    for y, trail, part, first in zip(ys, trails, parts, firsts, strict=True):
+    for y, trail, first, count in zip(ys, trails, firsts, counts, strict=True):
         for hop, there in zip(reversed(route.hops[:-1]), trail[-2:0:-1], strict=True):
-            y = _laid_like(jax.lax.with_sharding_constraint(y, hop), there)
-        results.append(_cut_up(_laid(y, route.ends), learned, first, [x.shape[0] for x, _ in part]))
+            y = _sharded_like(jax.lax.with_sharding_constraint(y, hop), there)
+        whole = Mapped(_constrained(y, route.ends), *learned)
+        spans = itertools.pairwise(itertools.accumulate(count, initial=first))
+        results.append([take(whole, *span) for span in spans])
     return results, last
 
 
-def _cut_up(y: Array, learned: PyTree, at: int, counts: Sequence[int]) -> list[_Result]:
-    results = []
-    for count in counts:
-        stop = at + count
-        results.append((y[at:stop], *jax.tree.map(lambda a, i=at, j=stop: a[i:j], learned)))
-        at = stop
-    return results
-
-
-def _padded(xs: Sequence[Array], before: int, slots: int) -> Array:
+def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
+    """Join (count, ...) to (places, ...), from the place ``before``; the others hold zeros, or keys of no use."""
+    # Maps take zeros to zeros. Keys and counters have no such value and repeat the first one's: nothing reads it.
     first = jnp.zeros_like(xs[0][:1]) if jnp.issubdtype(xs[0].dtype, jnp.inexact) else xs[0][:1]
     count = sum(x.shape[0] for x in xs)
-    return jnp.concatenate([*[first] * before, *xs, *[first] * (slots - before - count)])
+    return jnp.concatenate([*[first] * before, *xs, *[first] * (places - before - count)])
 
 
 def _overlay(xs: Sequence[Array]) -> Array:
@@ -170,40 +181,28 @@ def _overlay(xs: Sequence[Array]) -> Array:
 
 
 def _uncover(y: Array, shape: tuple[int, ...]) -> Array:
-    """Undo the turning and the padding of `_overlay`."""
+    """Undo the turning and the padding of `_overlay` for matrices of ``shape``."""
     turned = shape[0] > y.shape[1] or shape[1] > y.shape[2]
     y = y.mT if turned else y
     return y[:, : shape[0], : shape[1]]
 
 
 def _is_stack(work: Work, devices: int) -> bool:
+    """Tell whether a parameter holds a multiple of ``devices`` matrices, along its batch axes."""
+    # A split may have several stacks, which are as loose as those of any parameter.
     count = math.prod(work.array.shape[axis] for axis in work.leaf.batch(work.array.ndim))
     return work.leaf.split is None and count > 1 and count % devices == 0
 
 
-def _laid(x: Array, sharding: NamedSharding | None) -> Array:
+def _constrained(x: Array, sharding: NamedSharding | None) -> Array:
+    """Constrain an array to a sharding; None leaves it alone."""
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 
 
-def _laid_like(x: Array, other: Array) -> Array:
-    """Tie the sharding of ``x`` to that of another array, whose numbers do not matter: what is broken there is here.
+def _sharded_like(x: Array, other: Array) -> Array:
+    """Tie the sharding of ``x`` to that of another array of its shape, whose numbers do not matter.
 
-    Operands of a sum lie alike, and the compiler may not drop zero times a number that could be NaN.
+    The operands of a sum are sharded alike, and the compiler may not drop zero times a number that could be NaN: where
+    the other is NaN the result is too, so the two belong to one matrix.
     """
     return x + 0 * other
-
-
-def _beside(work: Work, index: int) -> PyTree:
-    carries = work.carries[index] if work.carries else ()
-    keys = None if work.keys is None else (work.keys[index],)
-    return carries, keys, {name: as_matrices(x, work.leaf)[index] for name, x in work.others.items()}
-
-
-def _put_together(pieces: Sequence[_Result]) -> _Result:
-    return pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *xs: jnp.concatenate(xs), *pieces)
-
-
-def _collect(work: Work, results: Sequence[tuple[Array, PyTree, Info]]) -> Done:
-    stacks, carries, infos = zip(*results, strict=True)
-    array = restore(stacks, work.leaf, work.array.shape)
-    return Done(_laid_like(array, work.array), carries, infos)

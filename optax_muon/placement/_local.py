@@ -1,24 +1,33 @@
-"""On the device where the arrays are: like matrices joined, and looped over or batched."""
+"""On the device where the arrays are: like matrices joined in buckets, and looped over or batched."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, PyTree
-
-from optax_muon.linalg import Info, MatrixOp, SpectralMap
-from optax_muon.matrices._leaf import as_matrices, restore
-from optax_muon.placement._buckets import Member, Stack, join_limit, runs
-from optax_muon.placement._loop import after, map_stack, pieces
+from optax_muon.linalg import MatrixOp, SpectralMap
+from optax_muon.linalg._map_stack import after, map_stack, split_stack
+from optax_muon.placement._buckets import (
+    Mapped,
+    Member,
+    Stack,
+    buckets,
+    collect,
+    cut,
+    divide,
+    join,
+    join_limit,
+    size_of,
+    total_bytes,
+)
 from optax_muon.placement._placement import Done, Placement, Work
 
+# Buckets beyond this wait for the one before: the temporaries of as many bytes may be alive at once.
 IN_FLIGHT_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Local(Placement):
-    """Compute where the arrays lie: like matrices are joined and looped over or batched.
+    """Compute on the device where the arrays are: like matrices are joined in buckets and looped over or batched.
 
     A loop keeps the program small however deep the model is, and one matrix's temporaries alive at a time.
 
@@ -32,73 +41,41 @@ class Local(Placement):
     temporary: bool = False
 
     def __post_init__(self):
-        """Refuse a negative size."""
+        """Raise on a negative size."""
         if self.max_bytes is not None and self.max_bytes < 0:
             raise ValueError(f"Local: max_bytes must be >= 0, not {self.max_bytes}")
 
     def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work]) -> list[Done]:
         """Map every array."""
-        stacks = [as_matrices(work.array, work.leaf) for work in works]
-        owners = [(w, i) for w, cut in enumerate(stacks) for i in range(len(cut))]
-        flat = [stack for cut in stacks for stack in cut]
-        beside = [_others(work, i) for work, cut in zip(works, stacks, strict=True) for i in range(len(cut))]
-        sizes = [Stack((x.shape[0], x.shape[1], x.shape[2]), x.dtype) for x in flat]
+        cuts = [cut(work) for work in works]
+        stacks = [stack for mine in cuts for stack in mine]
+        sizes = [size_of(stack) for stack in stacks]
         limit = join_limit(sizes) if self.max_bytes is None else self.max_bytes
-        results: dict[tuple[int, int], tuple[Array, PyTree, Info]] = {}
+        results: dict[int, Mapped] = {}
         in_flight, last = 0, None
-        for run in runs(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=limit):
-            members = [owners[member.index] for member in run]
-            carries = [works[w].carries[i] if works[w].carries else () for w, i in members]
-            keys = [given[i] for given, i in ((works[w].keys, i) for w, i in members) if given is not None]
-            others = [beside[member.index] for member in run]
-            inputs = [flat[member.index] for member in run]
-            nbytes = sum(sizes[member.index].nbytes for member in run)
+        for bucket in buckets(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=limit):
+            members = [stacks[member.index] for member in bucket]
+            nbytes = total_bytes([sizes[member.index] for member in bucket])
             in_flight += nbytes
             if in_flight > IN_FLIGHT_BYTES:
-                inputs, in_flight = [after(x, last) for x in inputs], nbytes
-            done = _run_together(op, inputs, run, carries, keys, others, self.temporary)
-            results.update(zip(members, done, strict=True))
-            last = done[-1][0]
-        return [_collect(work, [results[w, i] for i in range(len(stacks[w]))]) for w, work in enumerate(works)]
+                waited = after([stack.matrices for stack in members], last)
+                members = [stack._replace(matrices=x) for stack, x in zip(members, waited, strict=True)]
+                in_flight = nbytes
+            done = self._compute(op, bucket, members)
+            results.update(zip((member.index for member in bucket), done, strict=True))
+            # One stands for all: they are parts of one buffer.
+            last = done[-1].matrices
+        spans = itertools.pairwise(itertools.accumulate([len(mine) for mine in cuts], initial=0))
+        return [collect(work, [results[i] for i in range(*span)]) for work, span in zip(works, spans, strict=True)]
 
-
-def _others(work: Work, index: int) -> dict[str, Array]:
-    """Matrices of the further arrays in stack ``index`` of a parameter."""
-    return {name: as_matrices(x, work.leaf)[index] for name, x in work.others.items()}
-
-
-def _run_together(
-    op: SpectralMap | MatrixOp,
-    stacks: Sequence[Array],
-    run: Sequence[Member],
-    carries: Sequence[PyTree],
-    keys: list,
-    others: Sequence[Mapping[str, Array]],
-    temporary: bool,
-) -> list[tuple[Array, PyTree, Info]]:
-    # Turned only where both orientations meet: a map turns a tall matrix itself, one at a time.
-    turn = [member.transposed and any(not other.transposed for other in run) for member in run]
-    turned = [
-        jax.tree.map(lambda a: a.mT, given) if turns else given
-        for given, turns in zip(zip(stacks, others, strict=True), turn, strict=True)
-    ]
-    joined, beside = _join(turned)
-    given_keys = _join(keys) if keys else None
-    y, carry, info = map_stack(op, joined, _join(carries), given_keys, beside, reuse=temporary or len(stacks) > 1)
-    cut = pieces(y, [x.shape[0] for x in stacks])
-    parts, start = [], 0
-    for part, turns in zip(cut, turn, strict=True):
-        stop = start + part.shape[0]
-        new_carry, new_info = jax.tree.map(lambda a, i=start, j=stop: a[i:j], (carry, info))
-        parts.append((part.mT if turns else part, new_carry, new_info))
-        start = stop
-    return parts
-
-
-def _join(trees: Sequence[PyTree]) -> PyTree:
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *xs: jnp.concatenate(xs), *trees)
-
-
-def _collect(work: Work, results: Sequence[tuple[Array, PyTree, Info]]) -> Done:
-    stacks, carries, infos = zip(*results, strict=True)
-    return Done(restore(stacks, work.leaf, work.array.shape), carries, infos)
+    def _compute(self, op: SpectralMap | MatrixOp, bucket: Sequence[Member], stacks: Sequence[Stack]) -> list[Mapped]:
+        """Join the stacks of a bucket, each (count, m, n) or (count, n, m), compute them, and divide the results."""
+        # Transposed only where both orientations meet: a map turns a tall matrix itself, one at a time.
+        both = len({member.transposed for member in bucket}) > 1
+        turns = [both and member.transposed for member in bucket]
+        joined = join([stack.transposed if turn else stack for stack, turn in zip(stacks, turns, strict=True)])
+        reuse = self.temporary or len(stacks) > 1
+        y, carry, info = map_stack(op, joined.matrices, joined.carry, joined.keys, joined.others, reuse=reuse)
+        counts = [stack.matrices.shape[0] for stack in stacks]
+        matrices, learned = split_stack(y, counts), divide((carry, info), counts)
+        return [Mapped(x.mT if turn else x, *rest) for x, turn, rest in zip(matrices, turns, learned, strict=True)]

@@ -5,32 +5,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, PartitionSpec
+from jax.core import Tracer
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from optax_muon.linalg._map_stack import Op
+from optax_muon.linalg._op_arrays import arrays_of, with_arrays
 from optax_muon.matrices._paths import by_path
 from optax_muon.placement._by_constraints import run_constrained
 from optax_muon.placement._local import Local
-from optax_muon.placement._loop import Op
-from optax_muon.placement._op_arrays import arrays_of, with_arrays
 from optax_muon.placement._placement import Done, Placement, Work
 from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of
-from optax_muon.placement.exchange._execute import carry_out
+from optax_muon.placement.exchange._execute import execute
 from optax_muon.placement.exchange._schedule import Options, Schedule, Shard, make_schedule
 
 
 @dataclasses.dataclass(frozen=True)
 class OverMesh(Placement):
-    """Divide the matrices among the devices of a mesh; without a mesh in sight, compute on the spot.
+    """Divide the matrices among the devices of a mesh; without a mesh in sight, compute on the local device.
 
     Where shardings are known (an Explicit mesh, `Leaf.spec`, or ``specs``) the whole update is one all-to-all each way
     for all leaves together, and no collective inside an iteration. On an Auto mesh without specs like leaves are
-    stacked and resharded by constraints, one mesh axis at a time; give specs if you can. A leaf that is split over
-    batch axes alone does not travel.
+    stacked and resharded by constraints, one mesh axis at a time; give specs if you can. A leaf that is
+    sharded over batch axes alone does not travel.
 
     Args:
-        axes: mesh axes whose devices share the work, beside those that cut the matrices; None: the planner takes any
-            that are not slow where it pays.
+        axes: mesh axes whose devices share the work, beside those that shard the matrices; None: the planner takes
+            any that are not slow where it pays.
         mesh: for code without an ambient mesh; a mesh in an array's type comes first.
         specs: a tree of `jax.sharding.PartitionSpec` or `NamedSharding` like the parameters, matched by path; needed
             under `jax.jit` on an Auto mesh where no leaf has a spec.
@@ -55,11 +56,12 @@ class OverMesh(Placement):
     teams: bool = True
 
     def __post_init__(self):
-        """Bring names to tuples; refuse sizes that cannot be and axes that the mesh lacks."""
+        """Bring names to tuples; raise on sizes that cannot be and on axes that the mesh lacks."""
         for name in ("axes", "slow_axes"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else value and tuple(value))
         for name in ("max_bytes", "flops_per_byte"):
+            # Not ``< 0``: NaN must raise too.
             if not getattr(self, name) >= 0:
                 raise ValueError(f"OverMesh: {name} must be >= 0, not {getattr(self, name)}")
         self._check(self.mesh)
@@ -71,17 +73,20 @@ class OverMesh(Placement):
 
     def run(self, op: Op, works: Sequence[Work]) -> list[Done]:
         """Map every array."""
+        if not self._sees_a_mesh(works):
+            return Local().run(op, works)
         specs = self.specs_by_path()
         layouts = [find_layout(w.array, w.leaf, w.path, self.mesh, specs.get(w.path)) for w in works]
         groups: dict[Any, list[int]] = {}
         for i, layout in enumerate(layouts):
-            way = "here" if layout.mesh is None else "known" if layout.dims is not None else "unknown"
+            way = "local" if layout.mesh is None else "known" if layout.dims is not None else "unknown"
+            # Arrays of two meshes cannot enter one `jax.shard_map`, but those of one mesh share a plan.
             groups.setdefault((way, layout.mesh, layout.inside), []).append(i)
         done: dict[int, Done] = {}
         for (way, mesh, inside), members in groups.items():
             some, where = [works[i] for i in members], [layouts[i] for i in members]
             self._check(mesh)
-            if way == "here":
+            if way == "local":
                 made = Local().run(op, some)
             elif way == "unknown":
                 made = run_constrained(op, some, mesh, self.options)
@@ -96,7 +101,15 @@ class OverMesh(Placement):
         """Give the specs that were passed by hand, by path."""
         return by_path(self.specs, is_leaf=lambda x: isinstance(x, PartitionSpec | jax.sharding.Sharding))
 
+    def _sees_a_mesh(self, works: Sequence[Work]) -> bool:
+        """Tell whether anything names a mesh; where nothing does, no array needs to be asked how it is sharded."""
+        ambient = jax.sharding.get_abstract_mesh()
+        if self.mesh is not None or self.specs is not None or not ambient.empty:
+            return True
+        return any(work.leaf.spec is not None or _has_mesh(work.array) for work in works)
+
     def _check(self, mesh: Any) -> None:
+        """Raise where an option names an axis that the mesh lacks."""
         if mesh is None or mesh.empty:
             return
         for name in (*(self.axes or ()), *(self.slow_axes or ())):
@@ -104,45 +117,62 @@ class OverMesh(Placement):
                 raise ValueError(f"OverMesh: the mesh has axes {mesh.axis_names}, and no {name!r}")
 
     def schedule(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> tuple[Schedule, list[Shard]]:
-        """Plan an update of arrays that lie as ``layouts`` say."""
+        """Plan an update of arrays that are sharded as ``layouts`` say; also give each array's shard."""
         sizes = sizes_of(layouts[0].mesh)
         shards = [_shard(work, layout, sizes) for work, layout in zip(works, layouts, strict=True)]
+        # Inside the caller's own map, devices along an axis that does not shard the array may hold other matrices.
         usable = () if layouts[0].inside else layouts[0].axes
         return make_schedule(op, shards, sizes, usable, self.options), shards
 
     def _inside(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
+        """Map shards inside the caller's own `jax.shard_map`."""
         schedule, shards = self.schedule(op, works, layouts)
-        return carry_out(op, schedule, shards, works, sizes_of(layouts[0].mesh))
+        return execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
 
     def _mapped(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
+        """Map whole arrays of known shardings in a `jax.shard_map` of their mesh."""
         mesh = layouts[0].mesh
         schedule, shards = self.schedule(op, works, layouts)
+        # Nothing is sharded, and dividing the work does not pay: every device computes all of it, as without a mesh.
         if not schedule.groups and not any(name for layout in layouts for dim in layout.dims or () for name in dim):
             return Local().run(op, works)
+        # Without the check of varying axes, since maps make constants inside.
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
 
-        def body(arrays: list[Array], others: list, memory: list, numbers: list[Array]) -> tuple[list[Array], list]:
+        def body(arrays: list[Array], others: list, values: list, numbers: list[Array]) -> tuple[list[Array], list]:
             local = [
                 w._replace(array=x, others=beside, carries=carries, keys=keys)
-                for w, x, beside, (carries, keys) in zip(works, arrays, others, memory, strict=True)
+                for w, x, beside, (carries, keys) in zip(works, arrays, others, values, strict=True)
             ]
-            done = carry_out(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh))
+            done = execute(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh))
             return [x.array for x in done], [(x.carries, x.infos) for x in done]
 
-        others = [{name: _lay(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)]
-        memory, numbers = jax.tree.map(
-            lambda x: _lay(x, whole, mesh), ([(w.carries, w.keys) for w in works], arrays_of(op))
+        others = [
+            {name: _resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
+        ]
+        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: all go everywhere.
+        values, numbers = jax.tree.map(
+            lambda x: _resharded(x, whole, mesh), ([(w.carries, w.keys) for w in works], arrays_of(op))
         )
         beside = [dict.fromkeys(w.others, s) for w, s in zip(works, specs, strict=True)]
         given, made, names = (specs, beside, whole, whole), (specs, whole), set(layouts[0].axes)
         mapped = jax.shard_map(body, mesh=mesh, in_specs=given, out_specs=made, axis_names=names, check_vma=False)
-        arrays, learned = mapped([w.array for w in works], others, memory, numbers)
+        arrays, learned = mapped([w.array for w in works], others, values, numbers)
         return [Done(x, *rest) for x, rest in zip(arrays, learned, strict=True)]
 
 
+def _has_mesh(array: Any) -> bool:
+    """Tell whether an array's type, or the array itself where it is not traced, names a mesh."""
+    if isinstance(array, Tracer):
+        return not jax.typeof(array).sharding.mesh.empty
+    return isinstance(getattr(array, "sharding", None), NamedSharding)
+
+
 def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
+    """Say what one device holds of an array; ``sizes``: length of every mesh axis."""
     assert layout.dims is not None
     shape = list(work.array.shape)
+    # There the array's shape is the shard's already.
     if not layout.inside:
         for axis, dim in enumerate(layout.dims):
             for name in dim:
@@ -150,8 +180,8 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
 
 
-def _lay(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
-    """On an Explicit mesh `jax.shard_map` takes only what its spec says."""
+def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
+    """Reshard an array of an Explicit mesh, where `jax.shard_map` takes only what its spec says."""
     if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit):
         return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, PartitionSpec() if spec is None else spec))
     return x

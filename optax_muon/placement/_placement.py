@@ -17,7 +17,7 @@ class Work(NamedTuple):
     Attributes:
         array: the values.
         leaf: its axes.
-        carries: the operation's memory, one pytree per stack of `as_matrices`; leading axis: matrices.
+        carries: the operation's state, one pytree per stack of `as_matrices`; leading axis: matrices.
         keys: random keys, one array per stack, or None.
         others: further arrays of the parameter's shape, by the name under which the operation takes their matrices.
         path: the parameter's name, for messages and for specs given by hand.
@@ -32,7 +32,13 @@ class Work(NamedTuple):
 
 
 class Done(NamedTuple):
-    """The mapped array, the new memory, and what the operation learned, per stack."""
+    """What became of a `Work`.
+
+    Attributes:
+        array: the mapped values, of the same shape.
+        carries: the operation's new state, one pytree per stack of `as_matrices`.
+        infos: what the operation learned of the matrices of each stack.
+    """
 
     array: Array
     carries: tuple[PyTree, ...]
@@ -44,4 +50,4 @@ class Placement(abc.ABC):
 
     @abc.abstractmethod
     def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work]) -> list[Done]:
-        """Map every array."""
+        """Map every array; gives one `Done` for each `Work`, in their order."""

@@ -1,12 +1,12 @@
-"""Which stacks share the last slots of a deal, so that devices do not compute padding."""
+"""Which remainders share places on the devices, so that they do not compute padding."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from optax_muon.placement._buckets import Member, Stack
+from optax_muon.placement._buckets import Member, Size
 
 
-class Piece(NamedTuple):
+class Span(NamedTuple):
     """Matrices ``start`` to ``stop`` of the stack ``index``."""
 
     index: int
@@ -14,76 +14,100 @@ class Piece(NamedTuple):
     stop: int
 
 
-class Part(NamedTuple):
-    """Like matrices that travel as one stack of slots; those before the slot ``first`` are another part's."""
+class Placed(NamedTuple):
+    """Like matrices that travel as one stack, on consecutive places of a run.
+
+    Attributes:
+        first: place of the first matrix; those before it belong to another shape.
+        spans: the matrices.
+    """
 
     first: int
-    pieces: tuple[Piece, ...]
+    spans: tuple[Span, ...]
 
     @property
     def end(self) -> int:
-        """The slot after the last matrix."""
-        return self.first + sum(piece.stop - piece.start for piece in self.pieces)
+        """The place after the last matrix."""
+        return self.first + sum(span.stop - span.start for span in self.spans)
 
 
-def share_leftovers(
-    runs: Sequence[Sequence[Member]], stacks: Sequence[Stack], devices: int, *, turn: bool
-) -> list[list[Part]]:
-    """Cut what is left over a multiple of ``devices`` from every run and let leftovers of one short side share slots.
+class _Remainder(NamedTuple):
+    """What a bucket leaves over: the long side of its matrices, their number, and the whole bucket's spans."""
 
-    Each part still travels as a stack of its own, padded as it would be alone; where parts share slots, the owner of
-    a slot receives zeros from all parts but one and computes their sum. Leftovers are placed first fit, longest first,
-    and only where that saves a slot.
+    long: int
+    count: int
+    spans: tuple[Span, ...]
+
+
+def share_remainders(
+    buckets: Sequence[Sequence[Member]], stacks: Sequence[Size], devices: int, *, turn: bool
+) -> list[list[Placed]]:
+    """Give runs: cut what is left over a multiple of ``devices`` from every bucket and let remainders share a run.
+
+    A run has a multiple of ``devices`` places, place ``i`` of ``k * devices`` on device ``i // k``. Remainders of one
+    short side may share it: each still travels as a stack of its own, padded as it would be alone, and the owner of a
+    place receives zeros from all shapes but one and computes their sum. Remainders are packed first fit, longest
+    first, and only where that saves a run.
+
+    In the example of `optax_muon.placement.exchange` two buckets, A and B (8, 32), C and D (32, 8), meet four
+    devices. Alone each would be a run of four places, two of them padding. With ``turn`` both share one run: A and B
+    are placed from 0, C and D from 2, so that device 2 adds zeros of shape (8, 32) to the transpose of C.
 
     Args:
-        runs: stacks of one matrix shape that travel together.
-        stacks: what the runs refer to.
-        devices: by which the slots of every deal are divisible.
+        buckets: stacks of one matrix shape that travel together.
+        stacks: what the members of the buckets refer to.
+        devices: by which the places of every run are divisible.
         turn: an (n, m) matrix may share with an (m, n) one.
     """
-    deals, shelves = [], {}
-    for run in runs:
-        pieces = tuple(Piece(member.index, 0, stacks[member.index].shape[0]) for member in run)
-        count = Part(0, pieces).end
-        _, m, n = stacks[run[0].index].shape
+    runs, shelves = [], {}
+    for bucket in buckets:
+        spans = tuple(Span(member.index, 0, stacks[member.index].shape[0]) for member in bucket)
+        count = Placed(0, spans).end
+        _, m, n = stacks[bucket[0].index].shape
+        # Nothing is left over, or there is nothing to compute.
         if not count % devices or not m * n:
-            deals.append([Part(0, pieces)])
+            runs.append([Placed(0, spans)])
             continue
-        key: tuple[Any, ...] = (min(m, n), turn or m <= n, stacks[run[0].index].dtype)
-        shelves.setdefault(key, []).append((max(m, n), count % devices, pieces))
-    for leftovers in shelves.values():
-        bins = _first_fit(sorted(leftovers, key=lambda entry: -entry[0]), devices)
-        if len(bins) == len(leftovers):
-            deals += [[Part(0, pieces)] for _, _, pieces in leftovers]
+        # The cost grows with the square of the short side and only linearly with the long one, so zeros are added to
+        # the long side alone. Tall matrices meet wide ones only where the map does not mind being transposed.
+        key: tuple[Any, ...] = (min(m, n), turn or m <= n, stacks[bucket[0].index].dtype)
+        shelves.setdefault(key, []).append(_Remainder(max(m, n), count % devices, spans))
+    for remainders in shelves.values():
+        # Longest first: all matrices of a run are padded to its longest.
+        shared = _first_fit(sorted(remainders, key=lambda entry: -entry.long), devices)
+        # No run is saved, so nothing is cut: fewer stacks travel.
+        if len(shared) == len(remainders):
+            runs += [[Placed(0, entry.spans)] for entry in remainders]
             continue
-        for shared in bins:
-            heads = [_cut(pieces, left)[0] for _, left, pieces in shared]
-            deals += [[Part(0, head)] for head in heads if head]
-            deals.append([])
-            for _, left, pieces in shared:
-                deals[-1].append(Part(deals[-1][-1].end if deals[-1] else 0, _cut(pieces, left)[1]))
-    return deals
+        for entries in shared:
+            heads = [_cut(entry)[0] for entry in entries]
+            runs += [[Placed(0, head)] for head in heads if head]
+            runs.append([])
+            for entry in entries:
+                runs[-1].append(Placed(runs[-1][-1].end if runs[-1] else 0, _cut(entry)[1]))
+    return runs
 
 
-def _first_fit(leftovers: Sequence[tuple[int, int, Any]], room: int) -> list[list[tuple[int, int, Any]]]:
-    bins: list[list[tuple[int, int, Any]]] = []
-    for entry in leftovers:
-        fits = (held for held in bins if sum(left for _, left, _ in held) + entry[1] <= room)
+def _first_fit(remainders: Sequence[_Remainder], room: int) -> list[list[_Remainder]]:
+    """Pack remainders in runs of ``room`` places, each in the first that still holds it."""
+    packed: list[list[_Remainder]] = []
+    for entry in remainders:
+        fits = (held for held in packed if sum(other.count for other in held) + entry.count <= room)
         held = next(fits, None)
         if held is None:
-            bins.append([entry])
+            packed.append([entry])
         else:
             held.append(entry)
-    return bins
+    return packed
 
 
-def _cut(pieces: Sequence[Piece], left: int) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-    """Split off the last ``left`` matrices."""
-    at = Part(0, tuple(pieces)).end - left
+def _cut(entry: _Remainder) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Split the remainder, the last matrices of its bucket, off the others."""
+    at = Placed(0, entry.spans).end - entry.count
     head, tail = [], []
-    for index, start, stop in pieces:
+    for index, start, stop in entry.spans:
         middle = max(start, min(stop, start + at))
         at -= stop - start
-        head += [Piece(index, start, middle)] * (middle > start)
-        tail += [Piece(index, middle, stop)] * (stop > middle)
+        head += [Span(index, start, middle)] * (middle > start)
+        tail += [Span(index, middle, stop)] * (stop > middle)
     return tuple(head), tuple(tail)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from optax_muon.linalg._flops import matrix_flops, plain_flops
+from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import matrix_shapes
-from optax_muon.placement._flops import matrix_flops, plain_flops
-from optax_muon.placement._loop import Op
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.placement._placement import Work
 from optax_muon.placement._sharding import find_layout
@@ -25,7 +25,7 @@ COLUMNS = (
     "matrices",
     "shape",
     "devices each",
-    "in turn",
+    "repeats",
     "GFLOP",
     "MB out",
     "MB back",
@@ -37,7 +37,7 @@ class RunCost(NamedTuple):
     """One run: ``repeat`` matrices on every team, one after another; costs are per device.
 
     Attributes:
-        where: the mesh axes that share the run; empty where matrices stay.
+        where: the mesh axes that share the run; empty where matrices are computed on the local device.
         round: number of the exchange that it belongs to.
         matrices: how many.
         shape: to which they are padded.
@@ -70,7 +70,7 @@ class PlacementReport:
         devices: of the mesh.
         plain: FLOPs of five plain quintic steps on all matrices.
         elements: bytes of all matrices.
-        cut: whether a matrix is cut over devices; the bound on bytes is ``2 elements / devices`` then, and
+        cut: whether a matrix is sharded over devices; the bound on bytes is ``2 elements / devices`` then, and
             ``elements`` where all are replicated.
     """
 
@@ -105,7 +105,7 @@ class PlacementReport:
         table = Table(*COLUMNS, caption=summary)
         for row in self.rows:
             size = [f"{row.flops / 1e9:.3g}", *(f"{x / 1e6:.3g}" for x in (row.out, row.back, row.within))]
-            where = " ".join(row.where) or "on the spot"
+            where = " ".join(row.where) or "on the local device"
             numbers = [str(x) for x in (row.round, row.matrices, "x".join(map(str, row.shape)), row.team, row.repeat)]
             table.add_row(where, *numbers, *size)
         return table
@@ -129,32 +129,38 @@ def report(op: Op, placement: OverMesh, works: Sequence[Work]) -> PlacementRepor
     for work, layout in zip(works, layouts, strict=True):
         if layout.dims is None:
             raise ValueError(
-                f"placement_report: how {work.path} lies is not known; give shardings, Leaf.spec or OverMesh(specs=)"
+                f"placement_report: the sharding of {work.path} is not known; give shardings, Leaf.spec or "
+                "OverMesh(specs=)"
             )
     schedule, shards = placement.schedule(op, works, layouts)
     rows = [row for group in schedule.groups for row in _run_costs(op, group)]
     for s in schedule.stay:
         for count, m, n in matrix_shapes(shards[s].shape, shards[s].leaf):
+            # `matrix_flops` counts one pass over the entries too, which is no product.
             flops = count * (matrix_flops(op, m, n, shards[s].dtype) - m * n)
             rows.append(RunCost((), 0, count, (m, n), 1, count, flops, 0.0, 0.0, 0.0))
     shapes = [shape for work in works for shape in matrix_shapes(work.array.shape, work.leaf)]
     plain = sum(count * plain_flops(m, n) for count, m, n in shapes)
     elements = sum(math.prod(work.array.shape) * jnp.dtype(work.array.dtype).itemsize for work in works)
+    # The bounds of traffic differ: replicated matrices need no way there, but all of them on the way back.
     cut = any(name for layout in layouts for dim in layout.dims or () for name in dim)
     devices = math.prod(layouts[0].mesh.shape.values()) if works else 1
     return PlacementReport(tuple(rows), devices, plain, float(elements), cut)
 
 
 def _run_costs(op: Op, group: Group) -> list[RunCost]:
+    """Costs of all runs that share their axes."""
     return [_run_cost(op, run, group.grid, i) for i, runs in enumerate(group.rounds) for run in runs]
 
 
 def _run_cost(op: Op, run: Run, grid: Mapping[str, int], number: int) -> RunCost:
-    dtype = jnp.dtype(run.kinds[0].dtype)
+    """Cost of one run of round ``number``; ``grid``: length of every axis, in device order."""
+    dtype = jnp.dtype(run.dtype)
     team = team_costs(op, dtype)
     each, within = matrix_flops(op, *run.shape, dtype) - math.prod(run.shape), 0.0  # products alone
     if run.team > 1 and team is not None:
         each, within = team(*run.shape, run.team)
+    # Bytes that one device receives from all devices for each element that it gets from one.
     size = run.repeat * math.prod(grid.values()) * dtype.itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
     flops, sent = run.repeat * each, run.repeat * within

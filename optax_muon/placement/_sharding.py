@@ -1,4 +1,4 @@
-"""How an array lies over a mesh, as far as it can be told."""
+"""How an array is sharded over a mesh, as far as it can be told."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ Dims = tuple[tuple[str, ...], ...]
 
 
 class Layout(NamedTuple):
-    """Where the parts of one array are.
+    """How one array is sharded.
 
     Attributes:
         mesh: a `jax.sharding.Mesh` or `AbstractMesh`; None: no mesh in sight.
-        dims: for each dimension the axes that split it, major first; None: the mesh is known and these are not.
+        dims: for each dimension the axes that shard it, major first; None: the mesh is known and these are not.
         axes: the axes that may be used: all of them, or the Explicit ones of a mixed mesh.
         inside: whether the code runs inside the caller's own `jax.shard_map`, where the array is a shard already.
         spec: the same as ``dims``, as JAX writes it.
@@ -32,7 +32,14 @@ class Layout(NamedTuple):
 
 
 def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: Any = None) -> Layout:
-    """Find how an array lies: by its type, else by a spec given by hand, else by the array itself.
+    """Find how an array is sharded: by its type, else by a spec given by hand, else by the array itself.
+
+    Args:
+        array: an array, a tracer or a `jax.ShapeDtypeStruct`.
+        leaf: its axes; ``leaf.spec`` counts where no spec is given by hand.
+        path: its name, for messages.
+        mesh: of code without an ambient mesh.
+        spec: a `PartitionSpec` or `NamedSharding` given by hand, or None.
 
     Raises:
         ValueError: for a shard inside `jax.shard_map` whose spec is not known.
@@ -45,14 +52,17 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     spec = leaf.spec if spec is None else spec
     if isinstance(spec, NamedSharding):
         mesh, spec = mesh or spec.mesh, spec.spec
+    # Inside a map types tell along which axes a value varies, but not which dimension they shard.
     if axes_of_type(ambient, AxisType.Manual):
         return _inside(array, path, ambient, spec)
+    # The type of an array on an Explicit mesh cannot be wrong, so it comes before what was given by hand.
     explicit = axes_of_type(own, AxisType.Explicit)
     if explicit:
         spec = jax.typeof(array).sharding.spec
         return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
+    # An array on one device, of which no other device has a part.
     elif concrete and not abstract:
         return Layout()
     mesh = next((found for found in (mesh, own, ambient) if found is not None and not found.empty), None)
@@ -66,7 +76,11 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
 
 
 def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool = True) -> Dims:
-    """Axes of every dimension; axes of length one, and those that do not divide a whole dimension, split nothing."""
+    """Give the mesh axes of every dimension of an array of ``shape``.
+
+    Axes of length one shard nothing, and with ``whole`` neither do those whose product does not divide the length.
+    """
+    # A spec may be shorter than the shape; an entry may be None, a name, several names, or UNCONSTRAINED.
     entries = [*spec, *[None] * (len(shape) - len(spec))]
     dims = [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
     sizes = dict(mesh.shape)
@@ -78,8 +92,9 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
 
 
 def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
-    """Refuse a spec that names an axis which the mesh lacks; a name of a model's own needs rules to become one."""
+    """Raise where a spec names an axis that the mesh lacks; a name of a model's own needs rules to become one."""
     for name in jax.tree.leaves(tuple(spec)):
+        # JAX would say that the axis is not found, but not in which parameter.
         if isinstance(name, str) and name not in mesh.axis_names:
             raise ValueError(
                 f"{path}: its spec {spec} names the axis {name!r}, and the mesh has {', '.join(mesh.axis_names)}; "
@@ -88,7 +103,7 @@ def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
 
 
 def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
-    """Axes longer than one of the given type; an empty mesh has none."""
+    """Names of the mesh's axes longer than one of the given type; an empty mesh has none."""
     if mesh is None or mesh.empty:
         return ()
     names = zip(mesh.axis_names, mesh.axis_types, strict=True)
@@ -96,13 +111,14 @@ def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
 
 
 def sizes_of(mesh: Any) -> Mapping[str, int]:
-    """Length of every axis."""
+    """Length of every mesh axis, by name."""
     return dict(mesh.shape)
 
 
 def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
+    """Find the layout of a shard inside the caller's own `jax.shard_map`, where only a spec can tell it."""
     manual = axes_of_type(mesh, AxisType.Manual)
-    kind = jax.typeof(array)
+    kind = jax.typeof(array)  # it says along which axes the value varies, each version of JAX under another name
     varying = getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
     if spec is None:
         if varying:

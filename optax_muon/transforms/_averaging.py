@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._evaluation import number, overlay
 
 
@@ -210,14 +211,15 @@ class ParamsEmaState(NamedTuple):
         return overlay(lambda p, e: jnp.where(started, e / share, p.astype(e.dtype)), params, self.average)
 
 
-def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+@renamed_arguments(rate="decay")
+def average_params(decay: float, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     """Average the parameters beside the training, for evaluation by `optax_muon.eval_params`.
 
     Use it where evaluation jumps about late in training, and no schedule lets the rate fall. Every update adds the
     parameters that it is given, those before the step. Put it anywhere in a chain.
 
     Args:
-        rate: the decay rate, in [0, 1); 0.999 averages about a thousand steps.
+        decay: the decay rate, in [0, 1); 0.999 averages about a thousand steps.
         accumulator_dtype: of the average; None: the parameter's own.
 
     State: 1 float per parameter.
@@ -228,21 +230,21 @@ def average_params(rate: float, *, accumulator_dtype: Any = None) -> optax.Gradi
     References:
         Frans et al., SPlus, arXiv 2506.07254.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"average_params: rate must be in [0, 1), not {rate}")
+    if not 0 <= decay < 1:
+        raise ValueError(f"average_params: decay must be in [0, 1), not {decay}")
 
     def init_fn(params):
         """Start from zero; the average is corrected for that when it is read."""
         zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
         return ParamsEmaState(
-            jnp.zeros([], jnp.int32), jnp.asarray(math.log(rate) if rate else -math.inf, float), zeros
+            jnp.zeros([], jnp.int32), jnp.asarray(math.log(decay) if decay else -math.inf, float), zeros
         )
 
     def update_fn(updates, state, params=None):
         """Average the parameters in; the updates pass."""
         if params is None:
             raise ValueError("average_params: update needs the parameters")
-        average = jax.tree.map(lambda e, p: (rate * e + (1 - rate) * p).astype(e.dtype), state.average, params)
+        average = jax.tree.map(lambda e, p: (decay * e + (1 - decay) * p).astype(e.dtype), state.average, params)
         return updates, ParamsEmaState(optax.safe_increment(state.count), state.log_rate, average)
 
     return optax.GradientTransformation(init_fn, update_fn)

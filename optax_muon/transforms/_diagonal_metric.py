@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.transforms._momentum import require_fraction
 
@@ -25,11 +26,12 @@ class DiagonalMetricState(NamedTuple):
     inner: optax.OptState
 
 
+@renamed_arguments(epsilon="eps")
 def in_diagonal_metric(
     inner: optax.GradientTransformation,
     decay: Any,
     *,
-    epsilon: float = 1e-8,
+    eps: float = 1e-8,
     form: Literal["adam", "sania"] = "adam",
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -47,7 +49,7 @@ def in_diagonal_metric(
     Args:
         inner: an orthogonaliser or an oracle.
         decay: beta, in [0, 1).
-        epsilon: keeps the scale positive; in units of the gradient (adam), or of its square (sania).
+        eps: keeps the scale positive; in units of the gradient (adam), or of its square (sania).
         form: ``adam`` takes the fourth root of V, ``sania`` the square root, which makes the rule indifferent to how
             entries of the parameters are scaled.
         accumulator_dtype: of V; None: the parameter's own.
@@ -76,7 +78,7 @@ def in_diagonal_metric(
         wide = v.astype(_wide(v))
         hat = wide / (1 - decay ** count.astype(wide.dtype))
         # s is the root of Adam's denominator: both divisions together make the whole one.
-        return jnp.sqrt(jnp.sqrt(hat) + epsilon) if form == "adam" else jnp.sqrt(hat + epsilon)
+        return jnp.sqrt(jnp.sqrt(hat) + eps) if form == "adam" else jnp.sqrt(hat + eps)
 
     def update_fn(updates, state, params=None, *, gradients: Any = None, **extra_args):
         """Average the squares, then divide before and after the inner rule."""

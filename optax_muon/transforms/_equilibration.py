@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
@@ -15,10 +16,11 @@ from optax_muon.matrices._resolve import Leaves, accepted
 ACROSS = {"output": ("reduction",), "reduction": ("output",), "both": ("reduction", "output")}
 
 
+@renamed_arguments(epsilon="eps")
 def equilibrate(
     side: Literal["output", "reduction", "both"],
     *,
-    epsilon: float = 0.0,
+    eps: float = 0.0,
     power: float = 0.5,
     leaves: Leaves | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -33,12 +35,12 @@ def equilibrate(
 
     Args:
         side: whose vectors: ``"output"`` sums over the reduction axes, papers' rows; ``"reduction"`` the other way.
-        epsilon: added to the sums of squares, in squared units of the gradient. With 0 only zero vectors stay short.
+        eps: added to the sums of squares, in squared units of the gradient. With 0 only zero vectors stay short.
         power: p; 1/2 gives unit vectors.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
-        ValueError: for an unknown side or a negative epsilon; by ``init``, naming a leaf that is not a hidden matrix.
+        ValueError: for an unknown side or a negative eps; by ``init``, naming a leaf that is not a hidden matrix.
 
     State: none.
 
@@ -55,15 +57,15 @@ def equilibrate(
     """
     if side not in ACROSS:
         raise ValueError(f"equilibrate: side must be one of {', '.join(ACROSS)}, not {side!r}")
-    if isinstance(epsilon, int | float) and not epsilon >= 0:
-        raise ValueError(f"equilibrate: epsilon must not be negative, not {epsilon}")
+    if isinstance(eps, int | float) and not eps >= 0:
+        raise ValueError(f"equilibrate: eps must not be negative, not {eps}")
 
     def scaled(path: str, x: Array, leaf: Leaf) -> Array:
         """Even out the matrices of one parameter."""
         y = x.astype(accumulator_dtype(x.dtype))
         for over in ACROSS[side]:
             # hypot: the square of a length may over- or underflow where the length does not.
-            length = jnp.hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(epsilon, jnp.real(y).dtype)))
+            length = jnp.hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(eps, jnp.real(y).dtype)))
             # Both sides' lengths are of the same X, not one after the other: the order then does not matter.
             y = y / jnp.where(length == 0, 1, length) ** (2 * power)
         return y.astype(x.dtype)

@@ -18,11 +18,11 @@ from optax_muon.placement._placement import Done, Placement, Work
 
 
 class LiftState(NamedTuple):
-    """Memory of a lifted operation.
+    """State of a lifted operation.
 
     Attributes:
         count: updates so far, int32 scalar; random keys follow from it.
-        carries: path -> the operation's memory, one entry per stack of the parameter.
+        carries: path -> the operation's state, one entry per stack of the parameter.
     """
 
     count: Any
@@ -38,7 +38,7 @@ class Lift:
     Args:
         op: a `SpectralMap` or `MatrixOp`.
         leaves: a tree of `Leaf`, a callable that makes one from parameters, or None for names and ranks.
-        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
+        placement: where the work runs; None: `OverMesh`, which is the local device where there is no mesh.
         roles: roles it accepts; any other leaf is an error.
         seed: of the random keys, for an operation that needs them.
     """
@@ -50,7 +50,7 @@ class Lift:
     seed: int = 0
 
     def init(self, params: PyTree) -> optax.EmptyState | LiftState:
-        """Make the memory; empty for a `SpectralMap`."""
+        """Make the state; empty for a `SpectralMap`."""
         table = self.resolve(params)
         if isinstance(self.op, SpectralMap):
             return optax.EmptyState()
@@ -65,7 +65,7 @@ class Lift:
             path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
             for path, leaf in table.items()
         }
-        # Without parameters one leaf stands for the memory: `optax.tree.map_params`, which asks with an empty tree to
+        # Without parameters one leaf stands for the state: `optax.tree.map_params`, which asks with an empty tree to
         # see where parameters are, then takes the dict for one thing that is none, whatever it holds.
         return LiftState(jnp.zeros([], jnp.int32), carries if arrays else jnp.zeros([], jnp.int32))
 
@@ -104,6 +104,7 @@ class Lift:
         return accepted(tree, self.leaves, self.roles)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
+        """Draw one key per matrix, an array for each stack; None for an operation that needs none."""
         if isinstance(self.op, SpectralMap) or not self.op.needs_key:
             return None
         # The path's own hash, so that neither the order of a bucket nor its members change a matrix's key.
@@ -128,10 +129,10 @@ def apply_to_matrices(
     Args:
         op: any `optax_muon.linalg` map.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        placement: where the work runs; None: `OverMesh`, on the spot where there is no mesh.
+        placement: where the work runs; None: `OverMesh`, which is the local device where there is no mesh.
         seed: of the random keys, for maps that need them.
 
-    State: none for a `SpectralMap`; a `MatrixOp`'s memory otherwise.
+    State: none for a `SpectralMap`; a `MatrixOp`'s own otherwise.
 
     Raises:
         ValueError: naming a leaf that is not a hidden matrix.

@@ -6,6 +6,7 @@ import jax
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg import PowerStep
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.matrices._leaf import restore
@@ -28,11 +29,12 @@ class LowRankMomentumState(NamedTuple):
     subspace: Any
 
 
+@renamed_arguments(epsilon="eps")
 def low_rank_momentum(
     decay: Any,
     rank: int,
     *,
-    epsilon: float = 1e-8,
+    eps: float = 1e-8,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     accumulator_dtype: Any = None,
@@ -50,7 +52,7 @@ def low_rank_momentum(
     Args:
         decay: mu, the decay rate of what was used, in [0, 1].
         rank: of the update, reduced to a matrix's shorter side.
-        epsilon: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
+        eps: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
         accumulator_dtype: of the momentum; None: the parameter's own.
@@ -67,7 +69,7 @@ def low_rank_momentum(
     # 1 is allowed here, unlike in an average: nothing is forgotten then.
     if not (isinstance(decay, int | float) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
-    lift = Lift(PowerStep(rank, epsilon, seed), leaves, placement)
+    lift = Lift(PowerStep(rank, eps, seed), leaves, placement)
 
     def init_fn(params):
         return LowRankMomentumState(optax.tree.zeros_like(params, dtype=accumulator_dtype), lift.init(params))

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._renamed import renamed_arguments
+
 
 def require_fraction(name: str, value: Any) -> None:
     """Raise on a number outside [0, 1); what is traced or injected later cannot be looked at."""
@@ -110,7 +112,8 @@ class TwoRateEmaState(NamedTuple):
     average: PyTree
 
 
-def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
+@renamed_arguments(now="step_decay", later="average_decay")
+def two_rate_ema(step_decay: Any, average_decay: Any, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
     r"""Mix the gradient in at one rate for this step and at another for the state, as Lion does.
 
     Use it where this step should follow the gradient more closely than the average does.
@@ -122,8 +125,8 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
     :math:`\beta_1 = \beta_2^2` it is `nesterov_ema`.
 
     Args:
-        now: beta_1, in [0, 1).
-        later: beta_2, in [0, 1).
+        step_decay: beta_1, in [0, 1).
+        average_decay: beta_2, in [0, 1).
         accumulator_dtype: of the average; None: the parameter's own.
 
     Raises:
@@ -134,8 +137,8 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
     References:
         Chen et al., Lion, arXiv 2302.06675; Bolatov et al., LionMuon, arXiv 2605.19811.
     """
-    require_fraction("two_rate_ema: now", now)
-    require_fraction("two_rate_ema: later", later)
+    require_fraction("two_rate_ema: step_decay", step_decay)
+    require_fraction("two_rate_ema: average_decay", average_decay)
 
     def init_fn(params):
         return TwoRateEmaState(optax.tree.zeros_like(params, dtype=accumulator_dtype))
@@ -143,8 +146,12 @@ def two_rate_ema(now: Any, later: Any, *, accumulator_dtype: Any = None) -> opta
     def update_fn(updates, state, params=None):
         """Mix for this step, and average for the next."""
         del params
-        mixed = jax.tree.map(lambda m, g: (now * m + (1 - now) * g).astype(g.dtype), state.average, updates)
-        kept = jax.tree.map(lambda m, g: (later * m + (1 - later) * g).astype(m.dtype), state.average, updates)
+
+        def average(decay, old, new, like):
+            return (decay * old + (1 - decay) * new).astype(like.dtype)
+
+        mixed = jax.tree.map(lambda m, g: average(step_decay, m, g, g), state.average, updates)
+        kept = jax.tree.map(lambda m, g: average(average_decay, m, g, m), state.average, updates)
         return mixed, TwoRateEmaState(kept)
 
     return optax.GradientTransformation(init_fn, update_fn)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import (
@@ -30,8 +31,9 @@ class NeuronSecondMomentState(NamedTuple):
     mean_square: PyTree
 
 
+@renamed_arguments(epsilon="eps")
 def normalize_neurons(
-    decay: Any, *, epsilon: float = 1e-10, leaves: Leaves | None = None
+    decay: Any, *, eps: float = 1e-10, leaves: Leaves | None = None
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide every output's vector by its running RMS, and keep each matrix's Frobenius norm.
 
@@ -46,11 +48,11 @@ def normalize_neurons(
 
     Args:
         decay: beta, in [0, 1).
-        epsilon: > 0, added to lengths and norms; keeps zero vectors finite.
+        eps: > 0, added to lengths and norms; keeps zero vectors finite.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
-        ValueError: for a decay outside [0, 1) or an epsilon that is not positive; by ``init``, naming a leaf that is
+        ValueError: for a decay outside [0, 1) or an eps that is not positive; by ``init``, naming a leaf that is
             not a hidden matrix.
 
     State: 1 float per output of every matrix.
@@ -59,8 +61,8 @@ def normalize_neurons(
         Li et al., NorMuon, arXiv 2510.05491.
     """
     require_fraction("normalize_neurons: decay", decay)
-    if isinstance(epsilon, int | float) and not epsilon > 0:
-        raise ValueError(f"normalize_neurons: epsilon must be positive, not {epsilon}")
+    if isinstance(eps, int | float) and not eps > 0:
+        raise ValueError(f"normalize_neurons: eps must be positive, not {eps}")
 
     def init_fn(params):
         """Start from zeros, one per output of every matrix."""
@@ -76,9 +78,9 @@ def normalize_neurons(
         # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
         mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
         v = decay * v + (1 - decay) * mean
-        y = wide / (jnp.sqrt(v) + epsilon)
+        y = wide / (jnp.sqrt(v) + eps)
         # The norm is put back, so that a shape scale tuned for Muon's updates still holds.
-        return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + epsilon))).astype(x.dtype), v
+        return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + eps))).astype(x.dtype), v
 
     def update_fn(updates, state, params=None, **extra_args):
         """Normalise every matrix."""

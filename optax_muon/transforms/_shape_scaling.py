@@ -1,9 +1,14 @@
 """Scale an update by a number that depends on the shape of its matrices alone."""
 
+import functools
+from typing import Any
+
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon.matrices._by_name import Finding
+from optax_muon.matrices._leaf import matrix_shapes
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import factors_over
 from optax_muon.matrices._resolve import Leaves, findings
@@ -20,11 +25,21 @@ def scale_by_shape(scale: ShapeScale, *, leaves: Leaves | None = None) -> optax.
     State: none.
     """
 
-    def scaled(path: str, x: Array, found) -> Array:
-        return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
-
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args
+
+        @functools.cache  # a model has a few shapes, and every constant costs time while tracing
+        def factor(m: int, n: int, dtype: Any) -> Array:
+            return jnp.asarray(scale.factor(m, n), dtype)
+
+        def scaled(path: str, x: Array, found: Finding) -> Array:
+            del path
+            sizes = matrix_shapes(x.shape, found.leaf)
+            if len(sizes) == 1:
+                return x * factor(*sizes[0][1:], x.dtype)
+            # An uneven split: one factor for each part of the array.
+            return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
+
         return map_by_path(scaled, updates, findings(updates, leaves)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._evaluation import number, overlay
 from optax_muon.transforms._momentum import require_fraction
 
@@ -30,10 +31,11 @@ class TransportState(NamedTuple):
         return overlay(lambda y, u: y - ahead * u, params, self.last)
 
 
+@renamed_arguments(momentum="decay")
 def implicit_gradient_transport(
-    inner: optax.GradientTransformation, momentum: Any, *, scale: Any = 1.0, accumulator_dtype: Any = None
+    inner: optax.GradientTransformation, decay: Any, *, scale: Any = 1.0, accumulator_dtype: Any = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Take gradients ahead of the iterate, so far that an average with ``momentum`` is the gradient at the iterate.
+    r"""Take gradients ahead of the iterate, so far that an average with ``decay`` is the gradient at the iterate.
 
     .. math::
         Y_t = W_t + \kappa (W_t - W_{t-1}), \qquad \kappa = s \frac{\mu}{1 - \mu} \quad (\text{the parameters are } Y)
@@ -42,8 +44,8 @@ def implicit_gradient_transport(
     inner optimizer sees W as its parameters; evaluate at W with `optax_muon.eval_params`.
 
     Args:
-        inner: an optimizer that averages gradients with ``momentum`` and ends in its learning rate.
-        momentum: mu of that average, its decay rate, in [0, 1).
+        inner: an optimizer that averages gradients with ``decay`` and ends in its learning rate.
+        decay: mu of that average, its decay rate, in [0, 1).
         scale: s; 1 is the theory's, 0 the inner optimizer as it is. At mu = 0.95 the theory looks 19 steps ahead.
         accumulator_dtype: of the stored update; None: the parameter's own.
 
@@ -55,9 +57,9 @@ def implicit_gradient_transport(
     References:
         Cutkosky and Mehta, NIGT, arXiv 2002.03305; Jang and Lee, Muon-IGT, arXiv 2605.05577.
     """
-    require_fraction("implicit_gradient_transport: momentum", momentum)
+    require_fraction("implicit_gradient_transport: decay", decay)
     inner = optax.with_extra_args_support(inner)
-    ahead = scale * momentum / (1 - momentum)
+    ahead = scale * decay / (1 - decay)
 
     def init_fn(params):
         last = optax.tree.zeros_like(params, dtype=accumulator_dtype)

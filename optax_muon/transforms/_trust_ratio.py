@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import factors_over, init_memory, map_with_memory, norm_over, reduced_shape
@@ -23,12 +24,13 @@ class TrustRatioState(NamedTuple):
     calibration: PyTree
 
 
+@renamed_arguments(epsilon="eps")
 def scale_by_matrix_trust_ratio(
     minimum: float,
     maximum: float,
     *,
     calibration: ShapeScale | None = None,
-    epsilon: float = 1e-6,
+    eps: float = 1e-6,
     leaves: Leaves | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiply every update by the clipped ratio of its weights' Frobenius norm to its own.
@@ -43,8 +45,8 @@ def scale_by_matrix_trust_ratio(
         minimum: r_min, positive or zero.
         maximum: r_max.
         calibration: None: c = 1. Else c is set at a matrix's first update so that its first ratio is 1; where a norm
-            is under epsilon, by this object's factor of the shape.
-        epsilon: in units of the update; keeps the ratio finite.
+            is under eps, by this object's factor of the shape.
+        eps: in units of the update; keeps the ratio finite.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
@@ -74,13 +76,13 @@ def scale_by_matrix_trust_ratio(
         """Scale the matrices of one parameter, and return their calibrations."""
         weight, step = norm_over(w, leaf), norm_over(d, leaf)
         if calibration is not None:
-            measurable = (weight >= epsilon) & (step >= epsilon)
+            measurable = (weight >= eps) & (step >= eps)
             first = jnp.where(
                 measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
             )
             c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both sharded alike
             c = jnp.where(c > 0, c, first)
-        ratio = jnp.clip(weight / (c * step + epsilon), minimum, maximum)
+        ratio = jnp.clip(weight / (c * step + eps), minimum, maximum)
         return (d * ratio).astype(d.dtype), c
 
     def update_fn(updates, state, params=None, **extra_args):

@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
@@ -146,8 +147,9 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
     return optax.GradientTransformation(init_fn, update_fn)
 
 
+@renamed_arguments(momentum="decay")
 def low_rank_storm(
-    momentum: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int = 0
+    decay: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int = 0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average gradients as STORM does, keeping the average between updates as a matrix of low rank.
 
@@ -159,7 +161,7 @@ def low_rank_storm(
         M_t = G_t + \mu \left( \hat M_{t-1} - \nabla f(W_{t-1}; \xi_t) \right), \qquad M_1 = G_1
 
     Args:
-        momentum: mu, in [0, 1).
+        decay: mu, in [0, 1).
         rank: of the kept average, at least 1.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the work runs; None: `OverMesh()`, on the local device where there is no mesh.
@@ -174,17 +176,17 @@ def low_rank_storm(
     References:
         Huang, Luo, Chen, LiMuon, arXiv 2509.14562, option 2.
     """
-    require_fraction("low_rank_storm: momentum", momentum)
+    require_fraction("low_rank_storm: decay", decay)
     if rank < 1:
         raise ValueError(f"low_rank_storm: rank must be at least 1, not {rank}")
-    lift = Lift(LowRankStorm(momentum, rank), leaves, placement, seed=seed)
+    lift = Lift(LowRankStorm(decay, rank), leaves, placement, seed=seed)
 
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
         """Apply the operation as it is at this update."""
         del params, extra_args
         before = require_previous(grads_at_previous_params, "low_rank_storm")
         # The count goes in as a field: a lift hands arrays per matrix to an operation, no scalars.
-        now = dataclasses.replace(lift, op=LowRankStorm(momentum, rank).at(state.count))
+        now = dataclasses.replace(lift, op=LowRankStorm(decay, rank).at(state.count))
         updates, state, _ = now.apply(updates, state, gradient=before)
         return updates, state
 

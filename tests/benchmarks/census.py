@@ -35,13 +35,14 @@ class Census(NamedTuple):
 def census(compiled) -> Census:
     """Count in the optimised HLO of ``jax.jit(f).lower(...).compile()``."""
     text = re.sub(r"/\*.*?\*/", "", compiled.as_text())
-    computations, entry = _computations(text)
+    found, entry = computations(text)
     collectives: dict[str, tuple[int, int]] = {}
-    flops = _count(computations, entry, 1, collectives)
+    flops = _count(found, entry, 1, collectives)
     return Census(collectives, flops, text.count("\n"))
 
 
-def _computations(text):
+def computations(text):
+    """Lines of every computation of an optimised HLO text, by name, and the name of the entry."""
     computations, entry, name = {}, None, None
     for line in text.splitlines():
         head = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$", line)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 import optax_muon as om
-from optax_muon.placement._flops import plain_flops
+from optax_muon.linalg._flops import plain_flops
 
 
 def gpt(layers: int, width: int, mesh=None, spec=None) -> tuple[dict, dict]:

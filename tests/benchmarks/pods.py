@@ -23,7 +23,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from optax_muon.placement._flops import count_flops
+from optax_muon.linalg._flops import count_flops
 from tests.benchmarks import models, record
 
 BF16 = om.linalg.BFLOAT16

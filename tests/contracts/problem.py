@@ -44,8 +44,8 @@ def nested(flat: dict) -> dict:
 # Where a rule itself makes much of rounding, two layouts of one computation cannot be compared with its defaults.
 SHARDED = {
     # A gradient seen twice is diagonal in its own bases, and the rounding elsewhere is normalised to one.
-    "soap": {"epsilon": 1e-2},
-    "muadam": {"epsilon": 1e-3},
+    "soap": {"eps": 1e-2},
+    "muadam": {"eps": 1e-3},
     # The rest of a subspace as large as the matrix is small, and is brought to full size.
     "cosmos": {"rank": 2},
     # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.

@@ -37,11 +37,6 @@ def step(tx, params, state):
     return optax.apply_updates(params, updates), state
 
 
-def in_place(card):
-    """Whether the rule needs no matrix work that a placement could carry out."""
-    return "in place" in card.chain
-
-
 def assert_close(card, a, b, atol=1e-6):
     """Compare parameters after steps of 0.05."""
     atol *= AHEAD.get(card.name, 1)
@@ -65,7 +60,7 @@ def test_converges_on_the_matrix_path_without_retracing(card):
 
     for _ in range(steps):
         params, state = run(params, state)
-    assert probe.seen >= COUNT or in_place(card)
+    assert probe.seen >= COUNT or card.in_place
     assert only_matrices(params) < 0.2 * only_matrices(tree(0)), "the matrices did not approach their target"
     assert loss(params, TARGET) < 0.3 * start
 
@@ -86,7 +81,7 @@ def test_dtypes_and_state_are_stable(card, dtype):
         grads = tree(1, dtype)
         state = tx.init(params)
         updates, after = jax.eval_shape(tx.update, grads, state, params)
-        assert (probe.seen and probe.seen % COUNT == 0) or card.kind == "roles" or in_place(card)
+        assert (probe.seen and probe.seen % COUNT == 0) or card.kind == "roles" or card.in_place
         chex.assert_trees_all_equal_shapes_and_dtypes(updates, jax.eval_shape(lambda: params))
         chex.assert_trees_all_equal_shapes_and_dtypes(after, jax.eval_shape(lambda: state))
         abstract = jax.eval_shape(tx.init, params)
@@ -207,7 +202,7 @@ def test_nan_gradient_stays_in_its_matrix(card):
     updates, _ = jax.jit(tx.update)(broken, tx.init(params), params)
     stacked = updates["stacked"]["kernel"]
     assert jnp.isnan(stacked[0]).any(), "a NaN must be seen"
-    if "couples" in card.chain:  # the rule itself spreads it
+    if card.couples:
         return
     assert jnp.isfinite(stacked[1]).all()
     for path in MATRICES:

@@ -1,4 +1,6 @@
-"""Cards say how large a state is, in floats per parameter; its bytes are counted."""
+"""Cards say how large a state is, in floats; the floats are counted."""
+
+import inspect
 
 import jax.numpy as jnp
 import pytest
@@ -6,28 +8,32 @@ import pytest
 import optax_muon as om
 from tests.state import floats_per_parameter
 
-M, N = 8, 12  # reduction and output of the one matrix
-FACTORS_AND_BASES = 2 * (M * M + N * N)
-BESIDE = {  # beside what the card's first number says of every parameter
-    "asgo": 2 * M * M,
-    "cosmos": M * (M + N + M),
-    "dion": M * M,
-    "kl_shampoo": FACTORS_AND_BASES,
-    "normuon": N,
-    "optmuon": 5,
-    "orscale_lm": 1,
-    "sf_normuon": N,
-    "soap": FACTORS_AND_BASES,
-    "splus": FACTORS_AND_BASES,
-}
-FIRST = {"muon_mvr": 1}  # the registry builds the form that takes both gradients on the same batch
+INPUTS, OUTPUTS = 8, 12  # of the one matrix
 OF_THE_WHOLE = 2  # numbers that one optimizer may keep for all its parameters, such as a sum of weights
+FORMS = [
+    pytest.param(card, arguments, size, id=f"{name} {when}".strip())
+    for name, card in om.registry.items()
+    for when, arguments, size in [("", {}, card.state), *((f.when, f.arguments, f.size) for f in card.state.forms)]
+]
 
 
-@pytest.mark.parametrize("card", [pytest.param(card, id=name) for name, card in om.registry.items()])
-def test_state_is_as_large_as_the_card_says(card):
-    params = {"up": {"kernel": jnp.zeros((M, N))}}
+@pytest.mark.parametrize(("card", "arguments", "size"), FORMS)
+def test_state_is_as_large_as_the_card_says(card, arguments, size):
+    params = {"up": {"kernel": jnp.zeros((INPUTS, OUTPUTS))}}
     leaves = {"up": {"kernel": om.Leaf("hidden", reduction=0, output=1)}}
-    found = floats_per_parameter(card.make(0.1, leaves=leaves, **card.defaults), params) * M * N
-    first = FIRST.get(card.name) or int(next(c for c in card.state if c.isdigit()))
-    assert 0 <= found - (first * M * N + BESIDE.get(card.name, 0)) <= OF_THE_WHOLE
+    known = inspect.signature(card.make).parameters
+    needed = {name: value for name, value in card.defaults.items() if known[name].default is inspect.Parameter.empty}
+    tx = card.make(0.1, leaves=leaves, **(needed | arguments))
+    found = round(floats_per_parameter(tx, params) * INPUTS * OUTPUTS)
+    rank = min(arguments.get("rank", known["rank"].default if "rank" in known else 0) or 0, INPUTS, OUTPUTS)
+    assert 0 <= found - size.floats(INPUTS, OUTPUTS, rank) <= OF_THE_WHOLE
+
+
+def test_a_state_is_said_in_words():
+    size = om.StateSize(2, "2 * (inputs**2 + outputs**2)", note="none above ``max_side``")
+    assert size.sentence() == (
+        "State: 2 floats per parameter, and 2 * (inputs^2 + outputs^2) per matrix; none above ``max_side``."
+    )
+    feedback = om.registry["muon_usign"].state
+    assert feedback.sentence() == "State: 1 float per parameter; 2 with error feedback."
+    assert str(om.registry["limuon"].state).startswith("1; rank * (inputs + outputs + 1) per matrix with a ``rank``;")

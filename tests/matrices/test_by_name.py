@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 import optax_muon as om
-from optax_muon.matrices._by_name import find
 from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._resolve import find
 
 H = "hidden"
 

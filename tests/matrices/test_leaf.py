@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import optax_muon as om
 from optax_muon.matrices._leaf import as_matrices, matrix_shapes, restore
-from optax_muon.placement._buckets import Stack, runs
 from tests.references.harness import CASES
 
 
@@ -47,21 +46,3 @@ def test_split_of_the_reduction_side():
     x = jnp.arange(18.0).reshape(6, 3)
     doubled = restore([stack * stack.shape[1] for stack in as_matrices(x, leaf)], leaf, x.shape)
     np.testing.assert_array_equal(doubled, jnp.concatenate([x[:2] * 2, x[2:] * 4]))
-
-
-def test_runs_merge_transposes_and_keep_to_their_bytes():
-    f32 = np.dtype(np.float32)
-    stacks = [
-        Stack((1, 4, 8), f32),
-        Stack((2, 8, 4), f32),
-        Stack((1, 4, 8), np.dtype(np.float16)),
-        Stack((1, 4, 8), f32),
-    ]
-    together = runs(stacks, merge_transposes=True, max_bytes=1 << 20)
-    assert [[(m.index, m.transposed) for m in run] for run in together] == [
-        [(0, False), (1, True), (3, False)],
-        [(2, False)],
-    ]
-    assert len(runs(stacks, merge_transposes=False, max_bytes=1 << 20)) == 3
-    assert [len(run) for run in runs(stacks, merge_transposes=True, max_bytes=400)] == [2, 1, 1]
-    assert [len(run) for run in runs(stacks, merge_transposes=True, max_bytes=0)] == [1, 1, 1, 1]

@@ -16,7 +16,7 @@ LEAVES = {"w": om.Leaf("hidden", 0, 1)}
 
 
 def test_matches_its_reference():
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.7, "weight_decay": 0.1}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.7, "weight_decay": 0.1}
     with jax.enable_x64(True):
         tx = om.asgo(leaves=harness.LEAVES, **common)
         harness.assert_matches(tx, functools.partial(reference, **common))
@@ -26,7 +26,7 @@ def test_matches_its_reference():
 def test_without_memory_it_is_the_polar_factor(shape):
     with jax.enable_x64(True):
         grads = {"w": jnp.asarray(np.random.default_rng(0).normal(size=shape))}
-        tx = om.asgo(1.0, momentum=0.0, decay=0.0, leaves=LEAVES)
+        tx = om.asgo(1.0, momentum=0.0, second_moment_decay=0.0, leaves=LEAVES)
         updates, _ = tx.update(grads, tx.init(grads), grads)
         polar = om.linalg.SVDPolar().apply(grads["w"])
         np.testing.assert_allclose(updates["w"], -0.2 * np.sqrt(6) * polar, atol=1e-12)
@@ -56,6 +56,6 @@ def test_rank_one_and_zero_gradients_stay_finite():
 
 def test_state_size_and_options():
     assert floats_per_parameter(om.asgo(0.1), {"up": {"kernel": jnp.zeros((8, 4))}}) == 1 + 2 * 16 / 32
-    for options in ({"decay": 1.0}, {"rms": 0.0}, {"refresh_every": 0}):
+    for options in ({"second_moment_decay": 1.0}, {"rms": 0.0}, {"refresh_every": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             om.asgo(0.1, **options)

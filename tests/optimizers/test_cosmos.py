@@ -18,7 +18,14 @@ NEWTON = om.linalg.NewtonSchulz(om.linalg.YOU_2025)
 
 @pytest.mark.parametrize("rank", [3, 100])
 def test_matches_its_reference(rank):
-    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment": 0.9, "rank": rank, "gamma": 0.3, "ratio": 0.2}
+    common = {
+        "learning_rate": 0.1,
+        "momentum": 0.8,
+        "second_moment_decay": 0.9,
+        "rank": rank,
+        "gamma": 0.3,
+        "ratio": 0.2,
+    }
     # All of a tall factor's null space is arbitrary: the full rank is compared where outputs outnumber inputs.
     cases = {n: c for n, c in harness.CASES.items() if rank == 3 or n in ("square", "wide", "stacked", "fused")}
     with jax.enable_x64(True):
@@ -52,6 +59,6 @@ def test_a_rest_of_rounding_is_not_blown_up():
 def test_state_size_and_options():
     params = {"up": {"kernel": jnp.zeros((8, 12))}}
     assert floats_per_parameter(om.cosmos(0.1, rank=4), params) * 96 == 96 + 4 * (8 + 12 + 4)
-    for options in ({"momentum": 1.0}, {"second_moment": -1.0}, {"rank": 0}):
+    for options in ({"momentum": 1.0}, {"second_moment_decay": -1.0}, {"rank": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             om.cosmos(0.1, **options)

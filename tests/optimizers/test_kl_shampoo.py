@@ -17,7 +17,7 @@ WHITEN = om.linalg.KroneckerWhitening
 
 
 def test_matches_its_reference_with_exact_bases():
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.9, "weight_decay": 0.1}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "weight_decay": 0.1}
     with jax.enable_x64(True):
         whiten = om.transforms.apply_with_gradients(
             WHITEN(0.9, om.linalg.Refresh(1, "decompose")), leaves=harness.LEAVES
@@ -31,7 +31,7 @@ def test_matches_its_reference_with_exact_bases():
 
 
 def test_bases_that_follow_by_iteration_come_close():
-    common = {"learning_rate": 0.1, "momentum": 0.8, "decay": 0.9}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9}
     with jax.enable_x64(True):
         cases = {"square": harness.CASES["square"]}
         tx = om.kl_shampoo(refresh_every=1, leaves={"square": cases["square"].leaf}, **common)

@@ -50,5 +50,5 @@ def test_period_one_is_muon_where_the_rates_agree():
 def test_refusals():
     with pytest.raises(ValueError, match="period"):
         om.lion_muon(0.1, period=0)
-    with pytest.raises(ValueError, match="now"):
+    with pytest.raises(ValueError, match="step_decay"):
         om.lion_muon(0.1, momentum=(1.0, 0.9))

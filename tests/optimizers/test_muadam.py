@@ -19,7 +19,7 @@ LEAVES = {"w": om.Leaf("hidden", 0, 1)}
 
 @pytest.mark.parametrize("form", ["adam", "sania"])
 def test_matches_its_reference(form):
-    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment": 0.9, "form": form, "weight_decay": 0.1}
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "form": form, "weight_decay": 0.1}
     with jax.enable_x64(True):
         tx = om.muadam(orthogonalizer=POLAR, leaves=harness.LEAVES, **common)
         harness.assert_matches(tx, functools.partial(reference, orth=harness.numpy_map(POLAR), **common))
@@ -49,7 +49,7 @@ def test_nothing_inside_is_adam_without_its_first_bias_correction():
 def test_sania_is_indifferent_to_the_scale_of_single_entries():
     with jax.enable_x64(True):
         scale = jnp.exp(jnp.asarray(np.random.default_rng(1).normal(size=(6, 4))))
-        tx = om.muadam(1.0, form="sania", epsilon=0.0, orthogonalizer=POLAR, leaves=LEAVES)
+        tx = om.muadam(1.0, form="sania", eps=0.0, orthogonalizer=POLAR, leaves=LEAVES)
         # W = scale * W': gradients are multiplied by scale, and so must updates of W' be divided.
         for plain, scaled in zip(run(tx, gradients()), run(tx, gradients() * scale[None]), strict=True):
             np.testing.assert_allclose(scaled * scale, plain, rtol=1e-10)
@@ -58,7 +58,7 @@ def test_sania_is_indifferent_to_the_scale_of_single_entries():
 def test_a_constant_second_moment_gives_muon_up_to_scale():
     with jax.enable_x64(True):
         signs = jnp.sign(gradients()) * 4
-        tx = om.muadam(1.0, epsilon=0.0, orthogonalizer=POLAR, shape_scale=om.shapes.Constant(1.0), leaves=LEAVES)
+        tx = om.muadam(1.0, eps=0.0, orthogonalizer=POLAR, shape_scale=om.shapes.Constant(1.0), leaves=LEAVES)
         muon = om.muon(
             1.0, momentum=0.9, nesterov=False, orthogonalizer=POLAR, shape_scale=om.shapes.Constant(1.0), leaves=LEAVES
         )
@@ -72,7 +72,7 @@ def test_state_size_and_options():
         with pytest.raises(ValueError, match=next(iter(options))):
             om.muadam(0.1, **options)
     with pytest.raises(ValueError, match="decay"):
-        om.muadam(0.1, second_moment=1.0)
+        om.muadam(0.1, second_moment_decay=1.0)
 
 
 def test_a_phase_of_complex_gradients_turns_the_updates():

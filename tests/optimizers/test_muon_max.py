@@ -22,7 +22,13 @@ def flat(tree, cases):
 
 @pytest.mark.parametrize("lower_bound", [None, -300.0], ids=["plain", "momo"])
 def test_reference_in_x64(lower_bound):
-    options = {"learning_rate": 0.01, "momentum": 0.8, "second_moment": 0.7, "spectral_scale": 0.5, "weight_decay": 0.1}
+    options = {
+        "learning_rate": 0.01,
+        "momentum": 0.8,
+        "second_moment_decay": 0.7,
+        "spectral_scale": 0.5,
+        "weight_decay": 0.1,
+    }
     weights, gradients = harness.problem(np.float64, cases=CASES)
     losses = np.linspace(3.0, 1.0, harness.STEPS)
     expected = reference(

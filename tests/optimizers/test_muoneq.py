@@ -18,7 +18,7 @@ SVD = om.linalg.SVDPolar()
 
 @pytest.mark.parametrize("side", MODES)
 def test_reference_in_x64(side):
-    options = {"learning_rate": 0.1, "momentum": 0.9, "epsilon": 1e-3}
+    options = {"learning_rate": 0.1, "momentum": 0.9, "eps": 1e-3}
     few = {name: harness.CASES[name] for name in ("wide", "stacked", "uneven")}
     with jax.enable_x64(True):
         tx = om.muoneq(side=side, orthogonalizer=SVD, leaves=harness.LEAVES, **options)
@@ -28,7 +28,7 @@ def test_reference_in_x64(side):
 
 def first_update(x, side="output", **options):
     params = {"w": x}
-    tx = om.muoneq(1.0, side=side, orthogonalizer=SVD, epsilon=0.0, weight_decay=0.0, **options)
+    tx = om.muoneq(1.0, side=side, orthogonalizer=SVD, eps=0.0, weight_decay=0.0, **options)
     return jax.jit(tx.update)(params, tx.init(params), params)[0]["w"]
 
 

@@ -17,8 +17,8 @@ OPTIONS = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.05}
 
 def test_reference_in_x64():
     with jax.enable_x64(True):
-        tx = om.normuon(orthogonalizer=om.linalg.SVDPolar(), second_moment=0.8, leaves=harness.LEAVES, **OPTIONS)
-        harness.assert_matches(tx, functools.partial(reference, orth=polar, second_moment=0.8, **OPTIONS))
+        tx = om.normuon(orthogonalizer=om.linalg.SVDPolar(), second_moment_decay=0.8, leaves=harness.LEAVES, **OPTIONS)
+        harness.assert_matches(tx, functools.partial(reference, orth=polar, second_moment_decay=0.8, **OPTIONS))
 
 
 def test_equals_muon_where_outputs_do_not_outnumber_inputs_and_nowhere_else():
@@ -42,6 +42,6 @@ def test_the_norm_of_the_orthogonal_factor_is_kept():
 
 
 def test_refusals():
-    for name in ("momentum", "second_moment"):
+    for name in ("momentum", "second_moment_decay"):
         with pytest.raises(ValueError, match="normuon|normalize_neurons"):
             om.normuon(0.02, **{name: 1.0})

@@ -18,7 +18,9 @@ SVD = om.linalg.SVDPolar()
 def test_reference_in_x64():
     with jax.enable_x64(True):
         options = {"learning_rate": 0.1, "weight_decay": 0.1}
-        tx = om.polar_adamw(orthogonalizer=SVD, momentum=0.8, second_moment=0.95, leaves=harness.LEAVES, **options)
+        tx = om.polar_adamw(
+            orthogonalizer=SVD, momentum=0.8, second_moment_decay=0.95, leaves=harness.LEAVES, **options
+        )
         harness.assert_matches(tx, functools.partial(reference, orth=polar, b1=0.8, b2=0.95, **options))
 
 
@@ -33,13 +35,13 @@ def last_update(grads, make=om.polar_adamw, **options):
 
 def test_first_step_is_the_polar_factor_of_the_signs():
     x = jax.random.normal(jax.random.key(0), (5, 7))
-    np.testing.assert_allclose(last_update([x], epsilon=0.0), -SVD.apply(jnp.sign(x)), atol=1e-5)
+    np.testing.assert_allclose(last_update([x], eps=0.0), -SVD.apply(jnp.sign(x)), atol=1e-5)
 
 
 def test_scales_of_entries_make_no_difference_unlike_in_muon():
     grads = jax.random.normal(jax.random.key(0), (3, 5, 7))
     scale = jnp.exp(jax.random.normal(jax.random.key(1), (1, 5, 7)))
-    np.testing.assert_allclose(last_update(grads * scale, epsilon=0.0), last_update(grads, epsilon=0.0), atol=1e-4)
+    np.testing.assert_allclose(last_update(grads * scale, eps=0.0), last_update(grads, eps=0.0), atol=1e-4)
     assert jnp.abs(last_update(grads * scale, om.muon) - last_update(grads, om.muon)).max() > 0.05
 
 
@@ -49,6 +51,6 @@ def test_the_spectral_norm_is_bounded():
 
 
 def test_refusals():
-    for name in ("momentum", "second_moment"):
+    for name in ("momentum", "second_moment_decay"):
         with pytest.raises(ValueError, match=f"polar_adamw: {name}"):
             om.polar_adamw(0.02, **{name: 1.0})

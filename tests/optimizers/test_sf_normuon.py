@@ -16,7 +16,13 @@ NEWTON = om.linalg.NewtonSchulz(om.linalg.YOU_2025)
 
 @pytest.mark.parametrize("final", ["y", "x"])
 def test_matches_its_reference(final):
-    options = {"learning_rate": 0.1, "warmup_steps": 4, "momentum": 0.8, "second_moment": 0.9, "interpolation": 0.7}
+    options = {
+        "learning_rate": 0.1,
+        "warmup_steps": 4,
+        "momentum": 0.8,
+        "second_moment_decay": 0.9,
+        "interpolation": 0.7,
+    }
     finish = om.eval_params if final == "x" else lambda state, params: params
     cases = {n: c for n, c in harness.CASES.items() if final == "y" or n in ("tall", "uneven")}
     with jax.enable_x64(True):

@@ -21,10 +21,10 @@ FULL_RANK = {8: ["square", "wide", "tall", "stacked", "convolution", "heads", "f
 def test_matches_its_reference(max_side):
     cases = {name: harness.CASES[name] for name in FULL_RANK[max_side]}
     leaves = {name: case.leaf for name, case in cases.items()}
-    common = {"learning_rate": 0.05, "momentum": 0.9, "second_moment": 0.95, "weight_decay": 0.1}
+    common = {"learning_rate": 0.05, "momentum": 0.9, "second_moment_decay": 0.95, "weight_decay": 0.1}
     basis = {"decay": 0.9, "refresh_every": 3, "max_side": max_side}
     with jax.enable_x64(True):
-        tx = om.soap(basis=om.linalg.EigenBasis(**basis), epsilon=1e-30, leaves=leaves, **common)
+        tx = om.soap(basis=om.linalg.EigenBasis(**basis), eps=1e-30, leaves=leaves, **common)
         harness.assert_matches(tx, functools.partial(reference, **common, **basis), cases=cases)
 
 
@@ -111,5 +111,5 @@ def test_state_sizes_and_options():
     for options in ({"decay": 1.0}, {"refresh_every": 0}, {"max_side": -1}, {"method": "other"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             om.linalg.EigenBasis(**options)
-    with pytest.raises(ValueError, match="second_moment"):
-        om.soap(0.1, second_moment=1.0)
+    with pytest.raises(ValueError, match="second_moment_decay"):
+        om.soap(0.1, second_moment_decay=1.0)

@@ -19,7 +19,13 @@ FULL_RANK = {100: ["square", "fused"], 8: ["square", "wide", "tall", "stacked", 
 @pytest.mark.parametrize(("max_side", "final"), [(100, "params"), (100, "average"), (8, "params")])
 def test_matches_its_reference(max_side, final):
     cases = {name: harness.CASES[name] for name in FULL_RANK[max_side]}
-    common = {"momentum": 0.9, "decay": 0.95, "refresh_every": 4, "average": 0.9, "weight_decay": 0.1}
+    common = {
+        "momentum": 0.9,
+        "second_moment_decay": 0.95,
+        "refresh_every": 4,
+        "average_decay": 0.9,
+        "weight_decay": 0.1,
+    }
     common |= {"max_side": max_side, "learning_rate": 0.5 if max_side == 100 else 20.0}
     finish = om.eval_params if final == "average" else lambda state, params: params
     with jax.enable_x64(True):
@@ -47,6 +53,6 @@ def test_updates_have_unit_root_mean_square_and_vectors_take_signs():
 def test_state_size_and_options():
     params = {"up": {"kernel": jnp.zeros((40, 30))}}
     assert round(floats_per_parameter(om.splus(0.1), params) * 1200) == 2 * 1200 + 2 * (40**2 + 30**2) + 1
-    for options in ({"momentum": 1.0}, {"average": 1.0}, {"refresh_every": 0}):
-        with pytest.raises(ValueError, match=next(iter(options)) if "average" not in options else "rate"):
+    for options in ({"momentum": 1.0}, {"average_decay": 1.0}, {"refresh_every": 0}):
+        with pytest.raises(ValueError, match="decay" if "average_decay" in options else next(iter(options))):
             om.splus(0.1, **options)

@@ -19,17 +19,17 @@ def orth(x):
     return u @ vh
 
 
-def assert_rule(cases, rule, rules, rate=1.0, key=None):
+def assert_rule(cases, rule, ops, rate=1.0, key=None):
     with jax.enable_x64(True):
         rates = {key: rate} if key else {}
-        tx = om.symmetry_compatible(rules=rules, rates=rates, leaves=roles.leaves(cases), **OPTIONS)
+        tx = om.symmetry_compatible(ops=ops, rates=rates, leaves=roles.leaves(cases), **OPTIONS)
         harness.assert_matches(tx, functools.partial(reference.run, rule=rule, rate=rate, **OPTIONS), cases=cases)
 
 
 def test_hidden_and_vector():
-    rules = om.symmetry_rules(orthogonalizer=EXACT)
-    assert_rule(harness.CASES, reference.muon_without_look_ahead(orth), rules)
-    assert_rule(roles.VECTOR, lambda m: m / np.sqrt(np.mean(m**2)), rules)
+    ops = om.symmetry_ops(orthogonalizer=EXACT)
+    assert_rule(harness.CASES, reference.muon_without_look_ahead(orth), ops)
+    assert_rule(roles.VECTOR, lambda m: m / np.sqrt(np.mean(m**2)), ops)
 
 
 RULES = {
@@ -42,11 +42,11 @@ RULES = {
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_embedding_head_and_router(rule):
-    rules = om.symmetry_rules(rule, power=0.5, orthogonalizer=EXACT)
+    ops = om.symmetry_ops(rule, power=0.5, orthogonalizer=EXACT)
     plain = lambda m: functools.reduce(lambda x, f: f(x), RULES[rule], m)  # noqa: E731
-    assert_rule(roles.EMBEDDING, plain, rules, rate=25.0, key="embedding")
-    assert_rule(roles.HEAD, reference.centered(*RULES[rule]), rules, rate=0.25, key="head")
-    assert_rule(roles.ROUTER, reference.centered(*RULES[rule]), rules)
+    assert_rule(roles.EMBEDDING, plain, ops, rate=25.0, key="embedding")
+    assert_rule(roles.HEAD, reference.centered(*RULES[rule]), ops, rate=0.25, key="head")
+    assert_rule(roles.ROUTER, reference.centered(*RULES[rule]), ops)
 
 
 def test_gated_layers_by_path():
@@ -55,5 +55,5 @@ def test_gated_layers_by_path():
         "mlp_up": harness.Case((5, 9), up, lambda x: [x.T]),  # (in, neurons): items are outputs
         "mlp_down": harness.Case((9, 5), down, lambda x: [x]),  # (neurons, out): items are inputs
     }
-    rules = om.symmetry_rules(neurons_out=["*up"], neurons_in=["*down"])
-    assert_rule(cases, reference.row_norm, rules)
+    ops = om.symmetry_ops(neurons_out=["*up"], neurons_in=["*down"])
+    assert_rule(cases, reference.row_norm, ops)

@@ -7,7 +7,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from optax_muon.placement._flops import count_flops, plain_flops
+from optax_muon.linalg._flops import count_flops, plain_flops
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.transforms import apply_to_matrices
 from tests.benchmarks.census import census

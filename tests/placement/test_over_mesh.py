@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
 from optax_muon.linalg import Info, MatrixOp
-from optax_muon.placement._flops import count_flops, plain_flops
+from optax_muon.linalg._flops import count_flops, plain_flops
 from optax_muon.placement._local import Local
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.transforms import Lift, apply_to_matrices
@@ -169,8 +169,8 @@ def test_teams_share_a_matrix_when_devices_outnumber_matrices(spec):
     assert count_flops(lambda x: alone.apply(x, None)[0], x) == pytest.approx(plain_flops(16, 64))
 
 
-def test_shapes_that_share_slots_do_not_mix():
-    """Five devices' worth of three shapes on eight devices: one slot each, one of them NaN."""
+def test_shapes_that_share_a_run_do_not_mix():
+    """Five devices' worth of three shapes on eight devices: one place each, one of them NaN."""
     rng = np.random.default_rng(1)
     shapes = {"wide": (2, 8, 24), "tall": (3, 16, 8), "square": (2, 8, 8), "other": (1, 4, 8)}
     leaves = dict.fromkeys(shapes, Hidden(1, 2))

@@ -1,39 +1,39 @@
-"""Leftovers of one short side share slots where that saves some; every matrix stands in exactly one slot."""
+"""Remainders of one short side share a run where that saves one; every matrix has exactly one place."""
 
 import jax.numpy as jnp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optax_muon.placement._buckets import Stack, runs
-from optax_muon.placement._remainders import Part, Piece, share_leftovers
+from optax_muon.placement._buckets import Size, buckets
+from optax_muon.placement._remainders import Placed, Span, share_remainders
 
 F32 = jnp.dtype("float32")
 
 
-def deals(shapes, devices, turn=True):
-    stacks = [Stack(shape, F32) for shape in shapes]
-    return share_leftovers(runs(stacks, merge_transposes=False, max_bytes=1 << 40), stacks, devices, turn=turn)
+def runs(shapes, devices, turn=True):
+    stacks = [Size(shape, F32) for shape in shapes]
+    return share_remainders(buckets(stacks, merge_transposes=False, max_bytes=1 << 40), stacks, devices, turn=turn)
 
 
-def slots(made, devices):
-    return sum(-(-max(part.end for part in deal) // devices) for deal in made)
+def rows(made, devices):
+    return sum(-(-max(part.end for part in run) // devices) for run in made)
 
 
-def test_two_leftovers_fill_one_slot_of_every_device():
-    made = deals([(12, 8, 32), (12, 32, 8)], 8)
+def test_two_remainders_fill_one_place_of_every_device():
+    made = runs([(12, 8, 32), (12, 32, 8)], 8)
     assert made == [
-        [Part(0, (Piece(0, 0, 8),))],
-        [Part(0, (Piece(1, 0, 8),))],
-        [Part(0, (Piece(0, 8, 12),)), Part(4, (Piece(1, 8, 12),))],
+        [Placed(0, (Span(0, 0, 8),))],
+        [Placed(0, (Span(1, 0, 8),))],
+        [Placed(0, (Span(0, 8, 12),)), Placed(4, (Span(1, 8, 12),))],
     ]
-    assert slots(deals([(12, 8, 32), (12, 32, 8)], 8, turn=False), 8) == 4
+    assert rows(runs([(12, 8, 32), (12, 32, 8)], 8, turn=False), 8) == 4
 
 
 def test_nothing_is_cut_where_nothing_is_saved():
-    assert deals([(12, 8, 32), (5, 8, 16)], 8) == [[Part(0, (Piece(0, 0, 12),))], [Part(0, (Piece(1, 0, 5),))]]
-    assert deals([(16, 8, 32), (8, 8, 16)], 8) == [[Part(0, (Piece(0, 0, 16),))], [Part(0, (Piece(1, 0, 8),))]]
-    assert slots(deals([(4, 8, 32), (4, 16, 32)], 8), 8) == 2  # short sides differ
-    assert deals([(3, 0, 8)], 8) == [[Part(0, (Piece(0, 0, 3),))]]
+    assert runs([(12, 8, 32), (5, 8, 16)], 8) == [[Placed(0, (Span(0, 0, 12),))], [Placed(0, (Span(1, 0, 5),))]]
+    assert runs([(16, 8, 32), (8, 8, 16)], 8) == [[Placed(0, (Span(0, 0, 16),))], [Placed(0, (Span(1, 0, 8),))]]
+    assert rows(runs([(4, 8, 32), (4, 16, 32)], 8), 8) == 2  # short sides differ
+    assert runs([(3, 0, 8)], 8) == [[Placed(0, (Span(0, 0, 3),))]]
 
 
 @settings(derandomize=True, max_examples=60, deadline=None)
@@ -42,15 +42,15 @@ def test_nothing_is_cut_where_nothing_is_saved():
     st.sampled_from([2, 3, 8]),
     st.booleans(),
 )
-def test_every_matrix_has_a_slot_of_its_own(shapes, devices, turn):
-    made = deals(shapes, devices, turn)
-    seen = sorted((p.index, i) for deal in made for part in deal for p in part.pieces for i in range(p.start, p.stop))
+def test_every_matrix_has_a_place_of_its_own(shapes, devices, turn):
+    made = runs(shapes, devices, turn)
+    seen = sorted((p.index, i) for run in made for part in run for p in part.spans for i in range(p.start, p.stop))
     assert seen == [(k, i) for k, (count, _, _) in enumerate(shapes) for i in range(count)]
-    for deal in made:
-        assert all(a.end == b.first for a, b in zip(deal, deal[1:], strict=False))
-        assert len({min(shapes[p.index][1:]) for part in deal for p in part.pieces}) == 1
-        assert len(deal) == 1 or deal[-1].end <= devices
+    for run in made:
+        assert all(a.end == b.first for a, b in zip(run, run[1:], strict=False))
+        assert len({min(shapes[p.index][1:]) for part in run for p in part.spans}) == 1
+        assert len(run) == 1 or run[-1].end <= devices
     counts = {}
     for count, m, n in shapes:
         counts[m, n] = counts.get((m, n), 0) + count
-    assert slots(made, devices) <= sum(-(-count // devices) for count in counts.values())
+    assert rows(made, devices) <= sum(-(-count // devices) for count in counts.values())

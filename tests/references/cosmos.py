@@ -10,10 +10,10 @@ W <- (1 - eta lambda) W - eta ratio sqrt(mn) D / |D|_F
 import numpy as np
 
 
-def cosmos(w, gradients, *, orth, learning_rate, momentum, second_moment, rank, gamma, ratio, weight_decay=0.0):
+def cosmos(w, gradients, *, orth, learning_rate, momentum, second_moment_decay, rank, gamma, ratio, weight_decay=0.0):
     """Run over ``gradients`` from ``w``, both (out, in)."""
     w, m = np.array(w, np.float64), np.zeros_like(w)
-    size, k, beta = np.sqrt(w.size), min(rank, w.shape[1]), second_moment
+    size, k, beta = np.sqrt(w.size), min(rank, w.shape[1]), second_moment_decay
     v = np.zeros((w.shape[0], k))
     for t, g in enumerate(gradients, start=1):
         m = momentum * m + g

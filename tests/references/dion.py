@@ -7,7 +7,7 @@ W <- (1 - eta lambda) W - eta sqrt(out/in) P Q^T
 import numpy as np
 
 
-def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_decay=0.01, epsilon=1e-8):
+def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_decay=0.01, eps=1e-8):
     """Run over ``gradients`` from weights ``w``, both (out, in); ``start(in, k)`` gives the first Q."""
     m, q = np.zeros_like(w), start(w.shape[1], min(rank, *w.shape))
     for g in gradients:
@@ -15,6 +15,6 @@ def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_deca
         p = np.linalg.qr(b @ q)[0]
         r = b.T @ p
         m = b - (1 - momentum) * p @ r.T
-        q = r / (np.linalg.norm(r, axis=0) + epsilon)
+        q = r / (np.linalg.norm(r, axis=0) + eps)
         w = (1 - learning_rate * weight_decay) * w - learning_rate * np.sqrt(w.shape[0] / w.shape[1]) * p @ q.T
     return w

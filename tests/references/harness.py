@@ -5,6 +5,7 @@ is written out by hand for each case, so that a wrong axis in the library cannot
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -68,6 +69,7 @@ def run(tx: optax.GradientTransformation, weights, gradients, extra=None, finish
     return jax.tree.map(np.asarray, finish(state, params))
 
 
+@functools.cache
 def numpy_map(op: om.linalg.SpectralMap):
     """Give the values of an orthogonaliser to a reference, in float64; call under x64."""
     apply = jax.jit(op.apply)

@@ -13,15 +13,15 @@ def power(s, p):
     return q * values**p @ q.T
 
 
-def kl_shampoo(w, gradients, *, learning_rate, momentum, decay, weight_decay=0.0):
+def kl_shampoo(w, gradients, *, learning_rate, momentum, second_moment_decay, weight_decay=0.0):
     """Run over ``gradients`` from ``w``, both (out, in)."""
     w, moment = np.array(w, np.float64), np.zeros_like(w)
     m, n = w.shape
     rms = np.sqrt(np.mean(gradients[0] ** 2))
     a, b = rms * np.eye(m), rms * np.eye(n)
     for g in gradients:
-        new_a = decay * a + (1 - decay) / n * g @ np.linalg.inv(b) @ g.T
-        b = decay * b + (1 - decay) / m * g.T @ np.linalg.inv(a) @ g
+        new_a = second_moment_decay * a + (1 - second_moment_decay) / n * g @ np.linalg.inv(b) @ g.T
+        b = second_moment_decay * b + (1 - second_moment_decay) / m * g.T @ np.linalg.inv(a) @ g
         a = new_a
         moment = momentum * moment + (1 - momentum) * g
         w = w - learning_rate * (power(a, -0.5) @ moment @ power(b, -0.5) + weight_decay * w)

@@ -7,14 +7,16 @@ W <- W - eta (sqrt(max(1, out/in)) orth(M / s) / s + lambda W)
 import numpy as np
 
 
-def muadam(w, gradients, *, orth, learning_rate, momentum, second_moment, form="adam", epsilon=1e-8, weight_decay=0.0):
+def muadam(
+    w, gradients, *, orth, learning_rate, momentum, second_moment_decay, form="adam", eps=1e-8, weight_decay=0.0
+):
     """Run over ``gradients`` from ``w``, both (out, in)."""
     w, m, v = np.array(w, np.float64), np.zeros_like(w), np.zeros_like(w)
     scale = np.sqrt(max(1.0, w.shape[0] / w.shape[1]))
     for t, g in enumerate(gradients, start=1):
         m = momentum * m + (1 - momentum) * g
-        v = second_moment * v + (1 - second_moment) * g**2
-        hat = v / (1 - second_moment**t)
-        s = np.sqrt(np.sqrt(hat) + epsilon) if form == "adam" else np.sqrt(hat + epsilon)
+        v = second_moment_decay * v + (1 - second_moment_decay) * g**2
+        hat = v / (1 - second_moment_decay**t)
+        s = np.sqrt(np.sqrt(hat) + eps) if form == "adam" else np.sqrt(hat + eps)
         w = w - learning_rate * (scale * orth(m / s) / s + weight_decay * w)
     return w

@@ -13,7 +13,7 @@ import numpy as np
 
 def muon_max(
     matrices, others, matrix_gradients, other_gradients, losses, orth, *, learning_rate, momentum=0.95,
-    second_moment=0.95, eps=1e-8, spectral_scale=1.0, lower_bound=-np.inf, weight_decay=0.0,
+    second_moment_decay=0.95, eps=1e-8, spectral_scale=1.0, lower_bound=-np.inf, weight_decay=0.0,
 ):  # fmt: skip
     """Run over the gradients of every step; give both lists of weights and the rates that were taken."""
     weights, count, taken = [*matrices, *others], len(matrices), []
@@ -24,7 +24,7 @@ def muon_max(
             m, v, intercept = list(g), [x**2 for x in go], intercept_now
         else:
             m = [momentum * a + (1 - momentum) * x for a, x in zip(m, g, strict=True)]
-            v = [second_moment * a + (1 - second_moment) * x**2 for a, x in zip(v, go, strict=True)]
+            v = [second_moment_decay * a + (1 - second_moment_decay) * x**2 for a, x in zip(v, go, strict=True)]
             intercept = momentum * intercept + (1 - momentum) * intercept_now
         polar = [orth(x) for x in m[:count]]
         total = sum(spectral_scale * np.sum(x * u) for x, u in zip(m, polar, strict=False))

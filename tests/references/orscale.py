@@ -9,7 +9,7 @@ OrScale: s = c = 1, clip [0.5, 1.5]
 import numpy as np
 
 
-def orscale(w, gradients, orth, *, learning_rate, lm, momentum=0.95, weight_decay=0.0, epsilon=1e-6):
+def orscale(w, gradients, orth, *, learning_rate, lm, momentum=0.95, weight_decay=0.0, eps=1e-6):
     """Run over ``gradients`` from weights ``w``, both (out, in); M starts at zero."""
     m, c = np.zeros_like(w), None if lm else 1.0
     s, low, high = (0.2 * np.sqrt(max(w.shape)), 0.1, 5.0) if lm else (1.0, 0.5, 1.5)
@@ -18,6 +18,6 @@ def orscale(w, gradients, orth, *, learning_rate, lm, momentum=0.95, weight_deca
         d = weight_decay * w + s * orth(momentum * m + g)
         weight, step = np.linalg.norm(w), np.linalg.norm(d)
         if c is None:
-            c = s if min(weight, step) < epsilon else weight / step
-        w = w - learning_rate * np.clip(weight / (c * step + epsilon), low, high) * d
+            c = s if min(weight, step) < eps else weight / step
+        w = w - learning_rate * np.clip(weight / (c * step + eps), low, high) * d
     return w

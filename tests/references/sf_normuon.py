@@ -9,7 +9,17 @@ import numpy as np
 
 
 def sf_normuon(
-    w, gradients, *, orth, learning_rate, warmup_steps, momentum, second_moment, interpolation, weight_decay, final="y"
+    w,
+    gradients,
+    *,
+    orth,
+    learning_rate,
+    warmup_steps,
+    momentum,
+    second_moment_decay,
+    interpolation,
+    weight_decay,
+    final="y",
 ):
     """Run over the gradients (taken at Y) from ``w``, both (out, in); give Y, or X with ``final="x"``."""
     z, x, m, v, total = np.array(w, np.float64), np.array(w, np.float64), np.zeros_like(w), np.zeros((len(w), 1)), 0.0
@@ -17,7 +27,7 @@ def sf_normuon(
         rate = learning_rate * min(1, t / warmup_steps)
         m = momentum * m + (1 - momentum) * g
         p = orth(m)
-        v = second_moment * v + (1 - second_moment) * np.mean(p**2, axis=1, keepdims=True)
+        v = second_moment_decay * v + (1 - second_moment_decay) * np.mean(p**2, axis=1, keepdims=True)
         p = p / (np.sqrt(v) + 1e-8)
         z = z - rate * (0.2 * np.sqrt(p.size) * p / np.linalg.norm(p) + weight_decay * z)
         total += rate**2

@@ -9,7 +9,9 @@ every f-th call: Q <- QR of S Q with columns in the order of diag(Q^T S Q), V's 
 import numpy as np
 
 
-def soap(w, gradients, *, learning_rate, momentum, second_moment, decay, refresh_every, max_side, weight_decay=0.0):
+def soap(
+    w, gradients, *, learning_rate, momentum, second_moment_decay, decay, refresh_every, max_side, weight_decay=0.0
+):
     """Run over ``gradients`` from ``w``, both (out, in)."""
     w = np.array(w, np.float64)
     sides = [axis for axis in (0, 1) if w.shape[axis] <= max_side]
@@ -19,8 +21,8 @@ def soap(w, gradients, *, learning_rate, momentum, second_moment, decay, refresh
     for t, g in enumerate(gradients):
         if t > 0:
             m, turned = momentum * m + (1 - momentum) * g, into(g, basis)
-            v = second_moment * v + (1 - second_moment) * turned**2
-            n = into(m, basis) / (1 - momentum**t) / np.sqrt(v / (1 - second_moment**t))
+            v = second_moment_decay * v + (1 - second_moment_decay) * turned**2
+            n = into(m, basis) / (1 - momentum**t) / np.sqrt(v / (1 - second_moment_decay**t))
             w = w - learning_rate * (into(n, {axis: q.T for axis, q in basis.items()}) + weight_decay * w)
         for axis in sides:
             factor[axis] = decay * factor[axis] + (1 - decay) * (g @ g.T if axis == 0 else g.T @ g)

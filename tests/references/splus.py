@@ -11,7 +11,17 @@ from tests.references.soap import into
 
 
 def splus(
-    w, gradients, *, learning_rate, momentum, decay, refresh_every, max_side, average, weight_decay, final="params"
+    w,
+    gradients,
+    *,
+    learning_rate,
+    momentum,
+    second_moment_decay,
+    refresh_every,
+    max_side,
+    average_decay,
+    weight_decay,
+    final="params",
 ):
     """Run over ``gradients`` from ``w``, both (out, in); ``final="average"`` gives the average of the weights."""
     w, m, e = np.array(w, np.float64), np.zeros_like(w), np.zeros_like(w)
@@ -19,12 +29,14 @@ def splus(
     factor, basis = {axis: 0.0 for axis in sides}, {}
     for t, g in enumerate(gradients, start=1):
         m = momentum * m + (1 - momentum) * g
-        e = average * e + (1 - average) * w
+        e = average_decay * e + (1 - average_decay) * w
         u = into(np.sign(into(m, basis)), {axis: q.T for axis, q in basis.items()})
         scale = 2 / sum(w.shape) if max(w.shape) < max_side else 0.001
         w = w - learning_rate * scale * (u + weight_decay * w)
         for axis in sides:
-            factor[axis] = decay * factor[axis] + (1 - decay) * (g @ g.T if axis == 0 else g.T @ g)
+            factor[axis] = second_moment_decay * factor[axis] + (1 - second_moment_decay) * (
+                g @ g.T if axis == 0 else g.T @ g
+            )
             if t == 1 or t % refresh_every == 0:
                 basis[axis] = np.linalg.eigh(factor[axis])[1]
-    return e / (1 - average ** len(gradients)) if final == "average" else w
+    return e / (1 - average_decay ** len(gradients)) if final == "average" else w

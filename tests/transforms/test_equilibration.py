@@ -38,9 +38,9 @@ def test_a_scale_of_each_output_makes_no_difference():
     np.testing.assert_allclose(once("reduction", x.T * scale.T), once("reduction", x.T), rtol=1e-5)
 
 
-def test_epsilon_and_power_by_hand():
+def test_eps_and_power_by_hand():
     x = jnp.array([[3.0], [4.0]])
-    np.testing.assert_allclose(once("output", x, epsilon=11.0), x / 6, rtol=1e-6)
+    np.testing.assert_allclose(once("output", x, eps=11.0), x / 6, rtol=1e-6)
     np.testing.assert_allclose(once("output", x, power=0.25), x / np.sqrt(5), rtol=1e-6)
 
 
@@ -60,7 +60,7 @@ def test_hostile_input():
 def test_refusals():
     with pytest.raises(ValueError, match="side"):
         equilibrate("rows")
-    with pytest.raises(ValueError, match="epsilon"):
-        equilibrate("output", epsilon=-1.0)
+    with pytest.raises(ValueError, match="eps"):
+        equilibrate("output", eps=-1.0)
     with pytest.raises(ValueError, match="for_matrices"):
         equilibrate("output").init({"norm": {"scale": jnp.ones(3)}})

@@ -89,9 +89,9 @@ def test_in_place_equals_matrix_by_matrix(name):
     axes = functools.partial(with_vector_axes, leaves=leaves)
     for radius in (0.5, om.norms.Smoothness(2.0, 0.1)):
         tx = om.transforms.scale_by_lmo(norm, radius, leaves=leaves, roles=ROLES)
-        here, _ = tx.update(grads, tx.init(grads))
-        oracle = om.norms.Oracle(norm, radius)
-        lifted, _, _ = om.transforms.Lift(oracle, axes, None, ROLES).apply(grads, optax.EmptyState())
+        here, _ = jax.jit(tx.update)(grads, tx.init(grads))
+        lift = om.transforms.Lift(om.norms.Oracle(norm, radius), axes, None, ROLES)
+        lifted = jax.jit(lambda grads, lift=lift: lift.apply(grads, optax.EmptyState())[0])(grads)
         for case, x in lifted.items():
             np.testing.assert_allclose(here[case], x, rtol=2e-5, atol=1e-7, err_msg=f"{case}, {radius}")
 

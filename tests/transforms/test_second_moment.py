@@ -47,6 +47,6 @@ def test_one_memory_per_output_of_every_matrix():
 def test_zero_and_refusals():
     assert (run([jnp.zeros((3, 2))] * 2, 0.9)[0] == 0).all()
     assert normalize_neurons(0.9).update({}, normalize_neurons(0.9).init({}))[0] == {}
-    for options in ({"decay": 1.0}, {"decay": 0.9, "epsilon": 0.0}):
+    for options in ({"decay": 1.0}, {"decay": 0.9, "eps": 0.0}):
         with pytest.raises(ValueError, match="normalize_neurons"):
             normalize_neurons(**options)

@@ -74,7 +74,7 @@ def test_no_transport_is_the_inner_optimizer():
     weights, gradients = harness.problem(np.float32, cases={"wide": harness.CASES["wide"]})
     inner = optax.chain(optax.ema(0.9), optax.sgd(0.1))
     plain = harness.run(inner, weights, gradients)
-    for options in ({"momentum": 0.9, "scale": 0.0}, {"momentum": 0.0}):
+    for options in ({"decay": 0.9, "scale": 0.0}, {"decay": 0.0}):
         ours = harness.run(om.transforms.implicit_gradient_transport(inner, **options), weights, gradients)
         np.testing.assert_allclose(ours["wide"], plain["wide"], atol=1e-6)
 

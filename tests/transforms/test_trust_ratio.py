@@ -23,7 +23,7 @@ def norms(x):
 
 def test_each_matrix_steps_by_its_own_weights():
     d, w = arrays()
-    tx = scale_by_matrix_trust_ratio(0.0, 100.0, leaves=STACKED, epsilon=1e-12)
+    tx = scale_by_matrix_trust_ratio(0.0, 100.0, leaves=STACKED, eps=1e-12)
     y, state = tx.update({"w": d}, tx.init({"w": w}), {"w": w})
     np.testing.assert_allclose(norms(y["w"]), norms(w), rtol=1e-5)
     assert jax.tree.leaves(state) == []

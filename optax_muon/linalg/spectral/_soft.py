@@ -7,29 +7,31 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap
 
 
+@renamed_fields(epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class SoftSign(TwoWayMap):
-    r"""Bend singular values smoothly to 1: linear below ``epsilon``, orthogonal far above it.
+    r"""Bend singular values smoothly to 1: linear below ``eps``, orthogonal far above it.
 
     Use it in place of an orthogonaliser where directions of pure noise should not be blown up to full size. It is not
-    scale invariant: ``epsilon`` is in the units of the matrix.
+    scale invariant: ``eps`` is in the units of the matrix.
 
     .. math::
         h_\kappa(s) = \frac{s}{(\varepsilon^\kappa + s^\kappa)^{1/\kappa}}
 
     Args:
-        epsilon: the bend, >= 0; at 0 every nonzero singular value becomes 1. A number or a traced scalar.
-        kappa: sharpness > 0; 2 is `Ridge`, 4 models Polar Express, large values approach ``min(s / epsilon, 1)``.
-        orthogonalizer: None decomposes; for kappa = 2 alone a map takes the left block of ``orth([X, epsilon I])``,
+        eps: the bend, >= 0; at 0 every nonzero singular value becomes 1. A number or a traced scalar.
+        kappa: sharpness > 0; 2 is `Ridge`, 4 models Polar Express, large values approach ``min(s / eps, 1)``.
+        orthogonalizer: None decomposes; for kappa = 2 alone a map takes the left block of ``orth([X, eps I])``,
             which is the same matrix, products only and never rank deficient.
 
     Raises:
-        ValueError: for a negative or infinite epsilon, kappa not positive, or an orthogonaliser with kappa other than
+        ValueError: for a negative or infinite eps, kappa not positive, or an orthogonaliser with kappa other than
             2.
 
     References:
@@ -42,15 +44,15 @@ class SoftSign(TwoWayMap):
         [0.6, 0.0]
     """
 
-    epsilon: Any
+    eps: Any
     kappa: float = 2.0
     orthogonalizer: SpectralMap | None = None
 
     def __post_init__(self):
         """Raise on a negative bend, and an orthogonaliser where none helps."""
         require_positive("SoftSign", kappa=self.kappa)
-        if isinstance(self.epsilon, numbers.Real) and not 0 <= float(self.epsilon) < float("inf"):
-            raise ValueError(f"SoftSign: epsilon must be finite and not negative, not {self.epsilon}")
+        if isinstance(self.eps, numbers.Real) and not 0 <= float(self.eps) < float("inf"):
+            raise ValueError(f"SoftSign: eps must be finite and not negative, not {self.eps}")
         if self.orthogonalizer is not None and self.kappa != 2:
             raise ValueError(f"SoftSign: an orthogonalizer gives kappa=2 alone, not kappa={self.kappa}")
 
@@ -58,17 +60,17 @@ class SoftSign(TwoWayMap):
         """Orthogonalise the matrix with a multiple of the identity beside it."""
         # orth([X, eps I]) has singular values sqrt(s^2 + eps^2) on its way, never below eps: so no small ones to lift.
         m, n = x.shape[-2:]
-        block = jnp.broadcast_to(jnp.asarray(self.epsilon, x.dtype) * jnp.eye(m, dtype=x.dtype), (*x.shape[:-2], m, m))
+        block = jnp.broadcast_to(jnp.asarray(self.eps, x.dtype) * jnp.eye(m, dtype=x.dtype), (*x.shape[:-2], m, m))
         return orthogonalizer.apply(jnp.concatenate([x, block], axis=-1))[..., :n]
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Bend the spectrum."""
-        epsilon = jnp.asarray(self.epsilon, s.dtype)
+        eps = jnp.asarray(self.eps, s.dtype)
         if self.orthogonalizer is not None:
-            norm = jnp.hypot(s, epsilon)
+            norm = jnp.hypot(s, eps)
             return self.orthogonalizer.scalar(norm) * s / jnp.where(norm == 0, 1, norm)
         # Two divisions: their product could overflow.
-        larger, bend = _bend(s, epsilon, self.kappa)
+        larger, bend = _bend(s, eps, self.kappa)
         return s / larger / bend
 
 
@@ -81,7 +83,7 @@ class Ridge(TwoWayMap):
     .. math::
         M (M^T M + \tau^{-2} I)^{-1/2} = U \operatorname{diag} \frac{\tau s}{\sqrt{1 + (\tau s)^2}} V^T
 
-    It is `SoftSign` at ``epsilon = 1 / tau`` and kappa 2.
+    It is `SoftSign` at ``eps = 1 / tau`` and kappa 2.
 
     Args:
         tau: temperature > 0 in reciprocal units of the matrix; infinity orthogonalises, and small values give
@@ -129,7 +131,7 @@ class SoftClip(TwoWayMap):
     .. math::
         H_c(X) = (I + X X^T / c^2)^{-1/2} X, \qquad s \mapsto \frac{s}{(1 + (s / c)^\kappa)^{1/\kappa}}
 
-    It is ``maximum`` times `SoftSign` at ``epsilon = maximum``.
+    It is ``maximum`` times `SoftSign` at ``eps = maximum``.
 
     Args:
         maximum: c > 0; a number or a traced scalar.
@@ -171,8 +173,8 @@ class SoftClip(TwoWayMap):
         return SoftSign(self.maximum, orthogonalizer=self.orthogonalizer)
 
 
-def _bend(s: Array, epsilon: Array, kappa: float) -> tuple[Array, Array]:
+def _bend(s: Array, eps: Array, kappa: float) -> tuple[Array, Array]:
     """Return l, the larger of both, and ``(1 + (smaller / l)^kappa)^(1 / kappa)``: no power can overflow."""
-    larger = jnp.maximum(s, epsilon)
+    larger = jnp.maximum(s, eps)
     larger = jnp.where(larger == 0, 1, larger)
-    return larger, (1 + (jnp.minimum(s, epsilon) / larger) ** kappa) ** (1 / kappa)
+    return larger, (1 + (jnp.minimum(s, eps) / larger) ** kappa) ** (1 / kappa)

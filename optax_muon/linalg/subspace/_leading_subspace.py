@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, SpectralMap
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
@@ -14,6 +15,7 @@ from optax_muon.linalg.subspace._eigenbasis import gram
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
+@renamed_fields(second_moment="second_moment_decay", epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class LeadingSubspace(GradientOp):
     r"""Treat the leading input subspace by Adam, its complement by an orthogonaliser, and join both at fixed size.
@@ -35,10 +37,10 @@ class LeadingSubspace(GradientOp):
     Args:
         rank: columns of P, at most the smaller side, beyond which a gradient shows nothing but rounding.
         momentum: beta_1 of the heavy ball that makes N, whose normalisation is done here.
-        second_moment: beta_2.
+        second_moment_decay: beta_2.
         gamma: weight of the orthogonalised rest.
         orthogonalizer: a map of `optax_muon.linalg`.
-        epsilon: Adam's.
+        eps: Adam's.
         count: set by `at`.
 
     State: (m + n) k + k^2 floats for an m x n matrix, k the rank.
@@ -46,10 +48,10 @@ class LeadingSubspace(GradientOp):
 
     rank: int = 64
     momentum: Any = 0.95
-    second_moment: Any = 0.95
+    second_moment_decay: Any = 0.95
     gamma: Any = 0.2
     orthogonalizer: SpectralMap = NewtonSchulz()
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     count: Any = 0
 
     def at(self, count: Array) -> "LeadingSubspace":
@@ -77,7 +79,7 @@ class LeadingSubspace(GradientOp):
         # One scalar for all matrices, so that the decomposition is skipped and not merely masked after the first
         # update.
         basis, small = jax.lax.cond(jnp.asarray(self.count) == 0, self._first, self._next, carry, g)
-        beta, t = self.second_moment, jnp.asarray(self.count, wide) + 1
+        beta, t = self.second_moment_decay, jnp.asarray(self.count, wide) + 1
         second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))
         # The sum of the heavy ball's weights, so that N is an average.
         weights = (1 - self.momentum**t) / (1 - self.momentum)
@@ -86,7 +88,7 @@ class LeadingSubspace(GradientOp):
         size = jnp.sqrt(second / (1 - beta**t))
         # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
-        adam = FLOAT32.matmul(basis, inside / (size + floor + self.epsilon).astype(wide))
+        adam = FLOAT32.matmul(basis, inside / (size + floor + self.eps).astype(wide))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
         # RMS 1 whatever the mixture, so that one learning rate serves every rank and gamma.
         y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)
@@ -95,11 +97,11 @@ class LeadingSubspace(GradientOp):
     def _first(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
         """Return the leading eigenvectors of the first gradient's Gram matrix, (n, k), and its factor there, (k, k)."""
         basis = jnp.linalg.eigh(gram(g, "left"))[1][..., ::-1][..., : carry["basis"].shape[-1]]
-        return basis, (1 - self.second_moment) * gram(FLOAT32.matmul(basis.mT, g), "left")
+        return basis, (1 - self.second_moment_decay) * gram(FLOAT32.matmul(basis.mT, g), "left")
 
     def _next(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
         """Return the basis one QR step on, (n, k), and the averaged factor in it, (k, k)."""
-        old, small, beta = carry["basis"], carry["gram"], self.second_moment
+        old, small, beta = carry["basis"], carry["gram"], self.second_moment_decay
         # In this order no n x n matrix is formed.
         seen = FLOAT32.matmul(g, FLOAT32.matmul(g.mT, old))
         basis = jnp.linalg.qr(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)[0]

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
+@renamed_fields(momentum="decay")
 @dataclasses.dataclass(frozen=True)
 class LowRankStorm(GradientOp):
     r"""Correct a low-rank momentum by the change of this batch's gradient, and compress the result anew (LiMuon).
@@ -23,7 +25,7 @@ class LowRankStorm(GradientOp):
         \hat M_t = \text{randomised SVD of } M_t \text{ of rank } r
 
     Args:
-        momentum: mu.
+        decay: mu.
         rank: r, at most the smaller side.
         oversampling: further columns of the sketch.
         first: set by `at`.
@@ -34,7 +36,7 @@ class LowRankStorm(GradientOp):
     State: (m + n + 1) r floats for an m x n matrix.
     """
 
-    momentum: Any = 0.9
+    decay: Any = 0.9
     rank: int = 8
     oversampling: int = 2
     first: Any = True
@@ -62,7 +64,7 @@ class LowRankStorm(GradientOp):
         remembered = FLOAT32.matmul(carry["left"] * carry["values"][..., None, :], carry["right"])
         change = remembered - per_matrix["gradient"].astype(wide.dtype)
         # The first gradient stands alone: there are no previous parameters to correct by.
-        m = wide + self.momentum * jnp.where(self.first, jnp.zeros_like(change), change)
+        m = wide + self.decay * jnp.where(self.first, jnp.zeros_like(change), change)
         # M is used whole; only what is kept for the next step is compressed, so the step itself loses nothing.
         return m.astype(x.dtype), self._compressed(m, key, carry["values"].shape[-1]), Info()
 

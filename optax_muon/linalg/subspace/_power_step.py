@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
 
 
+@renamed_fields(epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class PowerStep(MatrixOp):
     r"""Follow the leading singular directions by one power step a call; return a near-orthogonal rank-k matrix.
@@ -29,7 +31,7 @@ class PowerStep(MatrixOp):
 
     Args:
         rank: k, reduced to min(m, n) where that is smaller.
-        epsilon: keeps the columns of a zero matrix finite.
+        eps: keeps the columns of a zero matrix finite.
         seed: of the first Q, normal numbers, the same for every matrix of one shape.
 
     Raises:
@@ -42,7 +44,7 @@ class PowerStep(MatrixOp):
     """
 
     rank: int
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     seed: int = 0
 
     def __post_init__(self):
@@ -74,5 +76,5 @@ class PowerStep(MatrixOp):
         p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
         r = FLOAT32.matmul(wide, p)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
-        q = r / (jnp.linalg.norm(r, axis=-2, keepdims=True) + self.epsilon)
+        q = r / (jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps)
         return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
@@ -25,6 +26,7 @@ class GradientOp(MatrixOp):
         """Return the operation as it is at update ``count``, from zero; a scalar, the same for all matrices."""
 
 
+@renamed_fields(epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class KroneckerWhitening(GradientOp):
     r"""Divide by the square root of a Kronecker covariance, fitted in Kullback-Leibler divergence (KL-Shampoo).
@@ -43,7 +45,7 @@ class KroneckerWhitening(GradientOp):
         decay: beta.
         refresh: when and how the bases follow.
         max_side: a longer side is left as it is, and keeps no factor.
-        epsilon: eigenvalues count at least this fraction of the largest.
+        eps: eigenvalues count at least this fraction of the largest.
         how: set by `at`.
 
     State: 2 (m^2 + n^2) floats for an m x n matrix.
@@ -55,7 +57,7 @@ class KroneckerWhitening(GradientOp):
     decay: Any = 0.95
     refresh: Refresh = Refresh()
     max_side: int = 10000
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     how: Any = KEEP
 
     def at(self, count: Array) -> "KroneckerWhitening":
@@ -115,12 +117,13 @@ class KroneckerWhitening(GradientOp):
     def _roots(self, memory: dict[str, Array]) -> dict[str, Array]:
         """Inverse square roots of the eigenvalues, by side."""
         return {
-            side: inverse_root(along(memory[side], memory[f"{side}_factor"]), self.epsilon)
+            side: inverse_root(along(memory[side], memory[f"{side}_factor"]), self.eps)
             for side in SIDES
             if side in memory
         }
 
 
+@renamed_fields(epsilon="eps")
 @dataclasses.dataclass(frozen=True)
 class OneSidedWhitening(GradientOp):
     r"""Divide by the square root of the smaller side's averaged Gram matrix (ASGO).
@@ -135,7 +138,7 @@ class OneSidedWhitening(GradientOp):
     Args:
         decay: beta; at 0 with the gradient itself as input, Y is its polar factor.
         refresh: when and how the basis of S follows.
-        epsilon: eigenvalues below this fraction of the largest count as zero, and are left out.
+        eps: eigenvalues below this fraction of the largest count as zero, and are left out.
         how: set by `at`.
 
     State: 2 min(m, n)^2 floats for an m x n matrix.
@@ -146,7 +149,7 @@ class OneSidedWhitening(GradientOp):
 
     decay: Any = 0.8
     refresh: Refresh = Refresh(every=1, method="decompose")
-    epsilon: float | None = None
+    eps: float | None = None
     how: Any = KEEP
 
     def at(self, count: Array) -> "OneSidedWhitening":
@@ -172,7 +175,7 @@ class OneSidedWhitening(GradientOp):
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
         # As for a pseudo-inverse: what rounding leaves of zero eigenvalues must not be inverted.
-        cutoff = values.shape[-1] * jnp.finfo(values.dtype).eps if self.epsilon is None else self.epsilon
+        cutoff = values.shape[-1] * jnp.finfo(values.dtype).eps if self.eps is None else self.eps
         kept = ~(values <= cutoff * jnp.max(values, axis=-1, keepdims=True))  # NaN is kept: it must be seen
         root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
         bases = {side: basis}
@@ -185,10 +188,10 @@ def along(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"])
     return jnp.sum(basis * FLOAT32.matmul(factor, basis), axis=-2)
 
 
-def inverse_root(values: Float[Array, "*batch m"], epsilon: float) -> Float[Array, "*batch m"]:
-    """Return ``1 / sqrt`` of values raised to ``epsilon`` times the largest; all zero gives zero."""
+def inverse_root(values: Float[Array, "*batch m"], eps: float) -> Float[Array, "*batch m"]:
+    """Return ``1 / sqrt`` of values raised to ``eps`` times the largest; all zero gives zero."""
     largest = jnp.max(values, axis=-1, keepdims=True)
-    floored = jnp.maximum(values, epsilon * largest)
+    floored = jnp.maximum(values, eps * largest)
     return jnp.where(floored == 0, 0, 1 / jnp.sqrt(jnp.where(floored == 0, 1, floored)))
 
 

@@ -1,14 +1,15 @@
 """Leaves of any model, read from a trace of its call."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxtyping import PyTree
 
-from optax_muon.matrices._by_name import HEAD_MODULE, Finding, Rules, UnknownLeafError, find
+from optax_muon.matrices._by_name import HEAD_MODULE, Finding, Rules, UnknownLeafError, by_name
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._resolve import find
 from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.call._summary import Problem
 
@@ -48,9 +49,10 @@ def leaves_from_call(
         >>> leaves["w"].reduction, leaves["w"].role, leaves["out"].role
         ((1,), 'input', 'head')
     """
+    shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
     leaves, problems = {}, {}
     for path, found in findings_from_call(fn, params, inputs, options).items():
-        found = _by_its_name(path, found, params) if isinstance(found, Problem) else _named_head(path, found)
+        found = _by_its_name(path, found, shapes) if isinstance(found, Problem) else _named_head(path, found)
         if isinstance(found, Problem):
             problems[path] = found.why
         else:
@@ -61,14 +63,14 @@ def leaves_from_call(
     )
 
 
-def _by_its_name(path: str, problem: Problem, params: PyTree) -> Finding | Problem:
+def _by_its_name(path: str, problem: Problem, shapes: Mapping[str, tuple[int, ...]]) -> Finding | Problem:
     """What the call does not use is told by its name where that leaves no doubt."""
     if not problem.unused:
         return problem
     try:
-        found = find({path: by_path(params)[path]})[path]
+        found = by_name(path, shapes[path], shapes)
     except UnknownLeafError as error:
-        return Problem(f"{problem.why}, and {str(error).splitlines()[1].split(': ', 1)[1]}")
+        return Problem(f"{problem.why}, and {error}")
     return problem if found.assumed else Finding(found.leaf, f"{problem.why}; {found.reason}")
 
 

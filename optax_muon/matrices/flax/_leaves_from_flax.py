@@ -5,9 +5,10 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from optax_muon.matrices._by_name import Finding, Rules, find
+from optax_muon.matrices._by_name import Finding, Rules
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._resolve import find
 from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.flax._reading import Modules
 from optax_muon.matrices.flax._roles import Attention, routers

@@ -24,6 +24,15 @@ def choose(shapes: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[
     Where lengths agree by chance several axes fit; then the parameters around it decide, nearest first, since the
     transformation that stacked them put its axis in one place, counted from the front or from the back. If that does
     not decide, the leading axes are taken.
+
+    Four kernels (4, 32) stacked to (4, 4, 32) may be numbered by axis 0 or by axis 1. If the four kernels (32, 4) of
+    the same block make (4, 32, 4), those can only be numbered by axis 0, which decides for both.
+
+    Example:
+        >>> shapes = {"mlp/up/kernel": (4, 4, 32), "mlp/down/kernel": (4, 32, 4)}
+        >>> possible = {"mlp/up/kernel": candidates((4, 4, 32), (4, 32)), "mlp/down/kernel": [(0,)]}
+        >>> possible["mlp/up/kernel"], choose(shapes, possible)["mlp/up/kernel"]
+        ([(0,), (1,)], ((0,), False))
     """
     # Square kernels in stacks as deep as they are wide fit in several ways, and only their neighbours tell.
     certain = {path: sets[0] for path, sets in possible.items() if len(sets) == 1}

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array
 
 from optax_muon.linalg import Frobenius, NewtonSchulz
-from optax_muon.placement._loop import Op
+from optax_muon.linalg._map_stack import Op
 from optax_muon.placement.exchange._all_to_all import Grid
 
 
@@ -25,7 +25,10 @@ def team_iteration(op: Op) -> NewtonSchulz | None:
 
 
 def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, float]] | None:
-    """FLOPs and bytes per device for an (m, n) matrix on a team of t; None: ``op`` runs on one device only."""
+    """Give the function from (m, n, t) to FLOPs and bytes per device for an (m, n) matrix on a team of t.
+
+    None: ``op`` runs on one device only.
+    """
     plain = team_iteration(op)
     if plain is None:
         return None
@@ -33,6 +36,7 @@ def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, flo
     itemsize = plain.arithmetic.working_dtype(dtype).itemsize
 
     def of(m: int, n: int, t: int) -> tuple[float, float]:
+        # Rows are padded so that all members have the same number.
         m = -(-m // t) * t
         # The Gram matrix is summed over the team (as much as two gathers), and each product of it is gathered.
         sent = m * m * (t - 1) / t * (2 * jnp.dtype(jnp.float32).itemsize + (terms - 2) * itemsize)
@@ -42,7 +46,7 @@ def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, flo
 
 
 def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
-    """Run the plain iteration on matrices (repeat, m, share of n), one after another.
+    """Run the plain iteration on matrices (repeat, m, share of n), one after another; the shape is kept.
 
     Per step: the sum of everyone's Gram matrix, own rows of its polynomial, a gather of these, own columns of the
     product. Teams are consecutive devices of the grid.
@@ -60,8 +64,10 @@ def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
         return lax.dynamic_slice_in_dim(matrix, mine, rows, 0)
 
     def step(y: Array, row: Array) -> tuple[Array, None]:
+        # Columns are divided, and the Gram matrix is a sum over columns.
         gram = lax.psum(arithmetic.gram(y), axes, axis_index_groups=groups)
         inner = row[-1] * gram
+        # Horner's rule: of every product a member computes its own rows, and all need the whole for the next one.
         for c in row[-2:0:-1]:
             part = c * own(gram) + arithmetic.matmul(own(gram).astype(storage), inner.astype(storage))
             inner = lax.all_gather(part.astype(storage), axes, axis_index_groups=groups, tiled=True)
@@ -77,8 +83,10 @@ def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
 
 
 def _normalized(x: Array, axes: tuple[str, ...], groups: list[list[int]]) -> Array:
-    """`Frobenius` of the whole matrix: zero stays zero, NaN stays NaN."""
+    """Divide a share (m, share of n) by the Frobenius norm of the team's whole matrix: zero stays zero, NaN NaN."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # Divided by the largest entry first: squares of what is left neither overflow nor vanish. A gather and not a
+    # maximum over the team, which would drop a NaN.
     largest = jnp.max(lax.all_gather(jnp.max(jnp.abs(x)), axes, axis_index_groups=groups))
     x = x / jnp.where(largest == 0, 1, largest)
     norm = jnp.sqrt(lax.psum(jnp.sum(jnp.real(x * jnp.conj(x))), axes, axis_index_groups=groups))

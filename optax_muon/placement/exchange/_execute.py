@@ -1,112 +1,146 @@
-"""Carries a schedule out, on every device of a mesh at once."""
+"""Carries out a schedule, on every device of a mesh at once."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import Info, SpectralMap
+from optax_muon.linalg import SpectralMap
+from optax_muon.linalg._map_stack import Op, after
 from optax_muon.matrices._leaf import Leaf
+from optax_muon.placement._buckets import Mapped, Stack, collect, cut, join
 from optax_muon.placement._local import Local
-from optax_muon.placement._loop import Op, after
 from optax_muon.placement._placement import Done, Work
-from optax_muon.placement.exchange._all_to_all import Grid, choose, give_back, send, share
+from optax_muon.placement.exchange._all_to_all import Grid, gather_values, own_values, send, send_back
 from optax_muon.placement.exchange._device_teams import compute_in_teams
 from optax_muon.placement.exchange._per_matrix_values import globalize, localize, per_matrix, per_piece
 from optax_muon.placement.exchange._planner import Run
 from optax_muon.placement.exchange._schedule import Group, Schedule, Shard
-from optax_muon.placement.exchange._tiles import Cut, cut, uncut
+from optax_muon.placement.exchange._tiles import Cut
 
 
-def carry_out(
+def execute(
     op: Op, schedule: Schedule, shards: Sequence[Shard], works: Sequence[Work], sizes: Mapping[str, int]
 ) -> list[Done]:
-    """Map every shard; runs inside `jax.shard_map`. Carries and keys are those of all matrices, on every device."""
-    memory = [localize((w.carries, w.keys), shard, sizes) for w, shard in zip(works, shards, strict=True)]
-    mine = [w._replace(carries=carries, keys=keys) for w, (carries, keys) in zip(works, memory, strict=True)]
-    stay = Local().run(op, [mine[s] for s in schedule.stay])
-    done: dict[int, Done] = dict(zip(schedule.stay, stay, strict=True))
-    travel = _Travel(op, schedule, mine)
-    for group in schedule.groups:
-        travel.exchange(group)
-    done.update({s: travel.collect(s) for s in range(len(works)) if s not in done})
-    results = [done[s] for s in range(len(works))]
+    """Map every shard; runs inside `jax.shard_map`.
+
+    Args:
+        op: the operation.
+        schedule: the plan of the update.
+        shards: what each array is a shard of.
+        works: the local arrays; carries and keys are those of all matrices, on every device.
+        sizes: length of every mesh axis.
+
+    Returns:
+        The local results; carries and infos are those of all matrices again.
+    """
+    if isinstance(op, SpectralMap):  # which has no values of single matrices
+        return _execute_locally(op, schedule, works)
+    values = [localize((w.carries, w.keys), shard, sizes) for w, shard in zip(works, shards, strict=True)]
+    mine = [w._replace(carries=carries, keys=keys) for w, (carries, keys) in zip(works, values, strict=True)]
+    done = _execute_locally(op, schedule, mine)
     return [
-        Done(x.array, *globalize((x.carries, x.infos), shard, sizes)) for x, shard in zip(results, shards, strict=True)
+        Done(x.array, *globalize((x.carries, x.infos), shard, sizes)) for x, shard in zip(done, shards, strict=True)
     ]
 
 
+def _execute_locally(op: Op, schedule: Schedule, works: Sequence[Work]) -> list[Done]:
+    """Map every shard; carries and keys are those of the matrices of which this device holds tiles."""
+    stay = Local().run(op, [works[s] for s in schedule.stay])
+    done: dict[int, Done] = dict(zip(schedule.stay, stay, strict=True))
+    exchange = _Exchange(op, schedule, works)
+    for group in schedule.groups:
+        exchange.run(group)
+    return [done[s] if s in done else exchange.collect(s) for s in range(len(works))]
+
+
 @dataclasses.dataclass
-class _Travel:
-    """Matrices on their way: by item index, the blocks to send and what has come back."""
+class _Exchange:
+    """Matrices on their way: by item index, the tiles to send and what has come back."""
 
     op: Op
     schedule: Schedule
     works: Sequence[Work]
 
     def __post_init__(self):
-        cuts = {s: cut(self.works[s].array, self.schedule.cuts[s]) for s, _ in self.schedule.places}
-        places = dict(enumerate(self.schedule.places))
-        self.stacks = {index: cuts[s][i] for index, (s, i) in places.items()}
-        self.others: dict[str, dict[int, Array]] = {}
-        self.values: dict[int, PyTree] = {}
+        self.has_values = not isinstance(self.op, SpectralMap)  # carries, keys and infos of single matrices
+        tiles = _tiles_and_values if self.has_values else _tiles
+        # By shard first: one with several stacks is cut once.
+        cuts = {s: tiles(self.works[s], self.schedule.cuts[s]) for s in dict(self.schedule.origins)}
+        self.stacks: list[Stack] = [cuts[s][i] for s, i in self.schedule.origins]
         self.arrived: dict[int, list[Array]] = {}
         self.learned: dict[int, list[PyTree]] = {}
-        for index, (s, i) in places.items():
-            work, plan = self.works[s], self.schedule.cuts[s]
-            for name, x in work.others.items():
-                self.others.setdefault(name, {})[index] = cut(x, plan)[i]
-            if not isinstance(self.op, SpectralMap):
-                self.values[index] = per_matrix(_values(work, i, plan), self.stacks[index].shape[0])
 
-    def exchange(self, group: Group) -> None:
-        """Send, compute and give back, one round after another."""
+    def run(self, group: Group) -> None:
+        """Send, compute and send back, one round after another."""
         last = None
         for runs in group.rounds:
-            indices = dict.fromkeys(part.item.index for run in runs for part in run.parts)
+            stacks = {i: self.stacks[i] for i in dict.fromkeys(part.item.index for run in runs for part in run.parts)}
+            names = next(iter(stacks.values())).others
             # A round starts when the one before has come back, so that only one exchange is alive at a time.
-            sent = send(runs, {index: after(self.stacks[index], last) for index in indices}, group.grid)
-            others = {name: send(runs, table, group.grid) for name, table in self.others.items()}
+            sent = send(runs, after({i: stack.matrices for i, stack in stacks.items()}, last), group.grid)
+            others = {
+                name: send(runs, {i: stack.others[name] for i, stack in stacks.items()}, group.grid) for name in names
+            }
             results = self._compute(runs, sent, others, group.grid)
-            pieces = give_back(runs, results, group.grid, runs[0].kinds[0].dtype)
-            for index, xs in pieces.items():
-                self.arrived.setdefault(index, []).extend(xs)
-            last = next(iter(pieces.values()))[0]
+            back = send_back(runs, results, group.grid, runs[0].dtype)
+            for i, tiles in back.items():
+                self.arrived.setdefault(i, []).extend(tiles)
+            last = next(iter(back.values()))[0]
 
     def collect(self, s: int) -> Done:
-        """Put a shard together from what has come back."""
-        indices = [index for index, (owner, _) in enumerate(self.schedule.places) if owner == s]
-        stacks = [jnp.concatenate(self.arrived[index]) for index in indices]
-        array = uncut(stacks, self.schedule.cuts[s], self.works[s].array.shape)
-        if isinstance(self.op, SpectralMap):
-            return Done(array, (), tuple(Info() for _ in indices))
-        known = [jax.tree.map(lambda *xs: jnp.concatenate(xs), *self.learned[index]) for index in indices]
-        carries, infos = (tuple(x for entry in map(per_piece, known) for x in entry[k]) for k in (0, 1))
-        return Done(array, carries, infos)
+        """Put a shard together from the tiles that have come back."""
+        indices = [i for i, (owner, _) in enumerate(self.schedule.origins) if owner == s]
+        work = self.works[s]._replace(leaf=self.schedule.cuts[s].leaf)
+        matrices = [join(self.arrived[i]) for i in indices]
+        if not self.has_values:
+            return collect(work, [Mapped(x) for x in matrices])
+        values = [per_piece(join(self.learned[i])) for i in indices]
+        done = collect(work, [Mapped(x, *known) for x, known in zip(matrices, values, strict=True)])
+        # A stack of tiles with a split inside has carries and infos of several stacks of the parameter.
+        carries, infos = (tuple(x for entry in entries for x in entry) for entries in (done.carries, done.infos))
+        return Done(done.array, carries, infos)
 
     def _compute(
         self, runs: Sequence[Run], sent: Sequence[Array], others: Mapping[str, Sequence[Array]], grid: Grid
     ) -> list[Array]:
+        """Map what has arrived: for each run this device's matrices (repeat, m, share of n)."""
         alone = [k for k, run in enumerate(runs) if run.team == 1]
+        values = {i: (stack.carry, stack.keys) for i, stack in enumerate(self.stacks)} if self.has_values else {}
         works = []
         for k in alone:
-            carries, keys = per_piece(choose(runs[k], self.values, grid)) if self.values else ((), None)
+            carries, keys = per_piece(own_values(runs[k], values, grid)) if self.has_values else ((), None)
             leaf = Leaf("hidden", 1, 2, split=runs[k].kinds[0].split)
             works.append(Work(sent[k], leaf, carries, keys, {name: xs[k] for name, xs in others.items()}))
         results = dict(zip(alone, Local(temporary=True).run(self.op, works), strict=True))
-        for k in results if self.values else ():
-            values = per_matrix((results[k].carries, results[k].infos), runs[k].repeat)
-            for index, pieces in share(runs[k], values, grid).items():
-                self.learned.setdefault(index, []).extend(pieces)
+        for k in results if self.has_values else ():
+            learned = per_matrix((results[k].carries, results[k].infos), runs[k].repeat)
+            for i, parts in gather_values(runs[k], learned, grid).items():
+                self.learned.setdefault(i, []).extend(parts)
         return [
             results[k].array if k in results else compute_in_teams(self.op, sent[k], run.team, grid)
             for k, run in enumerate(runs)
         ]
 
 
-def _values(work: Work, i: int, plan: Cut) -> PyTree:
-    """Memory and keys of one stack of the cut; of all the parameter's stacks where a split is still inside."""
-    chosen = slice(None) if plan.split is not None else slice(i, i + 1)
-    return work.carries[chosen], None if work.keys is None else work.keys[chosen]
+def _tiles(work: Work, plan: Cut) -> list[Stack]:
+    """Cut a shard into stacks of tiles (count, rows, cols)."""
+    return cut(work._replace(leaf=plan.leaf))
+
+
+def _tiles_and_values(work: Work, plan: Cut) -> list[Stack]:
+    """Cut a shard into stacks of tiles (count, rows, cols), whose carries and keys have one entry per matrix.
+
+    A stack of tiles with a split inside takes the values of all the parameter's stacks, else each has its own.
+    """
+
+    def grouped(values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        return (values,) if plan.split is not None else tuple((value,) for value in values)
+
+    keys = None if work.keys is None else grouped(work.keys)
+    stacks = _tiles(work._replace(carries=grouped(work.carries), keys=keys), plan)
+    counts = [stack.matrices.shape[0] for stack in stacks]
+    return [
+        stack._replace(carry=per_matrix(stack.carry, count), keys=per_matrix(stack.keys, count))
+        for stack, count in zip(stacks, counts, strict=True)
+    ]

@@ -2,36 +2,18 @@
 
 import bisect
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from optax_muon.matrices._leaf import Split
-from optax_muon.placement.exchange._tiles import Block
-
-
-class Kind(NamedTuple):
-    """What decides how a matrix is packed and computed.
-
-    Attributes:
-        block: how it is cut over devices.
-        shape: (m, n) as computed, wide side last where the operation allows turning.
-        turned: whether it is computed transposed.
-        split: the split still inside it.
-        dtype: name of its dtype.
-    """
-
-    block: Block
-    shape: tuple[int, int]
-    turned: bool
-    split: Split | None
-    dtype: str
+from optax_muon.placement.exchange._tiles import Kind, team_block
 
 
 class Item(NamedTuple):
-    """Matrices of one stack: its kind, their number, and the stack's place in the caller's list."""
+    """Matrices of one stack: its kind, their number, and the stack's index in the caller's list."""
 
     kind: Kind
     count: int
@@ -45,6 +27,11 @@ class Part(NamedTuple):
     start: int
     stop: int
 
+    @property
+    def count(self) -> int:
+        """Number of matrices."""
+        return self.stop - self.start
+
 
 class Run(NamedTuple):
     """Matrices that the devices compute at the same time, ``repeat`` times over.
@@ -53,7 +40,7 @@ class Run(NamedTuple):
         shape: (m, n) to which its matrices are padded.
         team: devices that share one matrix.
         repeat: matrices per team; more than one only for matrices of one kind.
-        parts: the matrices; place ``i`` goes to team ``i % teams`` in repetition ``i // teams``.
+        parts: the matrices; matrix ``i`` goes to team ``i % teams`` in repetition ``i // teams``.
     """
 
     shape: tuple[int, int]
@@ -69,7 +56,22 @@ class Run(NamedTuple):
     @property
     def count(self) -> int:
         """Number of matrices."""
-        return sum(part.stop - part.start for part in self.parts)
+        return sum([part.count for part in self.parts])
+
+    @property
+    def groups(self) -> list[tuple[Kind, list[Part]]]:
+        """Its parts in order, those of one kind that follow one another together."""
+        return [(kind, list(parts)) for kind, parts in itertools.groupby(self.parts, lambda part: part.item.kind)]
+
+    @property
+    def travels(self) -> bool:
+        """Whether tiles must travel before it; all its matrices do, or every device holds all of them whole."""
+        return self.parts[0].item.kind.travels
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype that all its matrices have."""
+        return self.parts[0].item.kind.dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +93,38 @@ class Costs:
     def of(self, shape: tuple[int, int], kinds: Sequence[Kind], team: int, grid: Mapping[str, int]) -> float:
         """Cost of one run."""
         out, back = exchange_elements(kinds, team, grid)
-        itemsize = _itemsize(kinds[0].dtype)
+        itemsize = jnp.dtype(kinds[0].dtype).itemsize
         flops, nbytes = (self.flops(*shape), 0.0) if team == 1 else self.team_flops(*shape, team)  # type: ignore
         return flops + self.flops_per_byte * (nbytes + (out + back) * math.prod(grid.values()) * itemsize)
 
 
 def plan_runs(items: Sequence[Item], grid: Mapping[str, int], costs: Costs) -> tuple[list[Run], float]:
-    """Cut the matrices into runs of at least cost; gives the runs and that cost.
+    """Divide the matrices into runs of least cost.
 
     Sorted by shape, the next run takes as many matrices as it has teams, or stops where the shape changes; team sizes
     divide the number of devices. The cheapest sequence is found by dynamic programming.
+
+    In the example of `optax_muon.placement.exchange` the items are A, B (8, 32) and C, D (32, 8), the latter turned:
+    all four are computed as (8, 32). They make one run of ``shape=(8, 32), team=1, repeat=1`` whose parts are A, B, C
+    and D in that order, computed by the devices 0 to 3. Eight like A would make one run with ``repeat=2``, and
+    A and B alone, where teams of two cost less than two idle devices, one run with ``team=2``.
+
+    Args:
+        items: stacks of matrices.
+        grid: length of every mesh axis whose devices share the work, in device order.
+        costs: what to minimise.
+
+    Returns:
+        The runs, and their cost in FLOPs of the slowest device.
     """
+    # Largest first, so that little is padded. Every process must come to the same plan: no order of hashes.
     items = sorted(items, key=lambda item: (item.kind.dtype, *(-x for x in item.kind.shape), str(item.kind)))
     devices = math.prod(grid.values())
     classes, starts, hard = _classes(items, costs.pads)
     teams = [t for t in range(1, devices + 1) if devices % t == 0] if costs.team_flops else [1]
+    # A run's cost depends on its kinds alone, so that thousands of matrices of few kinds are priced a few times.
     prices: dict[tuple[int, int, int], float] = {}
+    # Number of matrices that are planned -> least cost, and the last run's begin and team.
     best: dict[int, tuple[float, int, int]] = {0: (0.0, 0, 1)}
     for begin in range(starts[-1]):
         if begin not in best:
@@ -114,6 +132,7 @@ def plan_runs(items: Sequence[Item], grid: Mapping[str, int], costs: Costs) -> t
         first = bisect.bisect_right(starts, begin) - 1
         for team in teams:
             reach = begin + devices // team
+            # A run is full, or ends where the shape changes, or at a shape that may not share it.
             for end in {min(reach, starts[first + 1]), min(reach, hard[first])}:
                 key = (first, bisect.bisect_left(starts, end), team)
                 if key not in prices:
@@ -126,27 +145,16 @@ def plan_runs(items: Sequence[Item], grid: Mapping[str, int], costs: Costs) -> t
 
 
 def exchange_elements(kinds: Sequence[Kind], team: int, grid: Mapping[str, int]) -> tuple[int, int]:
-    """Elements that one device sends to one other for a run, on the way out and back."""
+    """Elements that one device sends to one other for a run of these kinds, on the way there and back.
+
+    A tile that several devices hold is sent in pieces, one by each of them; every holder gets all of it back.
+    """
     back = [math.prod(team_block(kind, team).local) for kind in kinds]
-    if not kinds[0].block.axes:
+    if not kinds[0].travels:
         return 0, max(back)
-    pieces = [-(-e // replicas(kind.block, grid)) for e, kind in zip(back, kinds, strict=True)]
+    # Rounded up: pieces of one tile have one length.
+    pieces = [-(-e // kind.block.replicas(grid)) for e, kind in zip(back, kinds, strict=True)]
     return max(pieces), max(back)
-
-
-def replicas(block: Block, grid: Mapping[str, int]) -> int:
-    """How many devices of the grid hold the same block."""
-    return math.prod(length for name, length in grid.items() if name not in block.axes)
-
-
-def team_block(kind: Kind, team: int) -> Block:
-    """Block of one team member's share: its long side is dealt out in equal parts, in any order."""
-    if team == 1:
-        return kind.block
-    long = kind.block.rows if kind.turned else kind.block.cols
-    length = math.prod(size for _, size in long)
-    share = ((tuple(name for names, _ in long for name in names), -(-length // team)),)
-    return kind.block._replace(**{"rows" if kind.turned else "cols": share})
 
 
 def _classes(items: Sequence[Item], pads: bool) -> tuple[list[Kind], list[int], list[int]]:
@@ -167,9 +175,8 @@ def _classes(items: Sequence[Item], pads: bool) -> tuple[list[Kind], list[int], 
 
 
 def _backwards(items: Sequence[Item], best: Mapping[int, tuple[float, int, int]], end: int) -> list[Run]:
-    starts = [0]
-    for item in items:
-        starts.append(starts[-1] + item.count)
+    """Follow the cheapest choices from the last matrix back; ``best``: end of a run -> (cost, its begin, its team)."""
+    starts = list(itertools.accumulate((item.count for item in items), initial=0))
     runs = []
     while end:
         _, begin, team = best[end]
@@ -180,17 +187,20 @@ def _backwards(items: Sequence[Item], best: Mapping[int, tuple[float, int, int]]
 
 
 def _share(a: Kind, b: Kind, pads: bool) -> bool:
-    same = (a.dtype, a.split, bool(a.block.axes)) == (b.dtype, b.split, bool(b.block.axes))
+    """Tell whether matrices of two kinds may share a run."""
+    same = (a.dtype, a.split, a.travels) == (b.dtype, b.split, b.travels)
     return same and (a.shape == b.shape or (pads and a.split is None))
 
 
 def _between(items: Sequence[Item], starts: Sequence[int], begin: int, end: int) -> list[Part]:
+    """Matrices number ``begin`` to ``end`` of all; item ``i`` has those from ``starts[i]``."""
     first, last = bisect.bisect_right(starts, begin) - 1, bisect.bisect_left(starts, end)
     spans = ((items[i], max(begin - starts[i], 0), min(end - starts[i], items[i].count)) for i in range(first, last))
     return [Part(item, start, stop) for item, start, stop in spans if stop > start]
 
 
 def _hull(kinds: Sequence[Kind]) -> tuple[int, int]:
+    """Smallest (m, n) that holds the matrices of all kinds."""
     return max(kind.shape[0] for kind in kinds), max(kind.shape[1] for kind in kinds)
 
 
@@ -199,6 +209,7 @@ def _repeat(runs: Sequence[Run], devices: int) -> list[Run]:
     joined: list[Run] = []
     for run in runs:
         last = joined[-1] if joined else None
+        # Only of one kind: a device then treats all its matrices alike and chooses once.
         like = last is not None and (last.team, last.kinds) == (run.team, run.kinds) and len(run.kinds) == 1
         if last is not None and like and last.count == last.repeat * (devices // last.team):
             joined[-1] = last._replace(repeat=last.repeat + 1, parts=_merged(last.parts + run.parts))
@@ -208,15 +219,9 @@ def _repeat(runs: Sequence[Run], devices: int) -> list[Run]:
 
 
 def _merged(parts: Sequence[Part]) -> tuple[Part, ...]:
-    merged: list[Part] = []
-    for part in parts:
-        if merged and merged[-1].item == part.item and merged[-1].stop == part.start:
-            merged[-1] = merged[-1]._replace(stop=part.stop)
-        else:
-            merged.append(part)
+    """Join parts that follow one another in one item."""
+    merged = [parts[0]]
+    for part in parts[1:]:
+        follows = (merged[-1].item, merged[-1].stop) == (part.item, part.start)
+        merged[-1:] = [merged[-1]._replace(stop=part.stop)] if follows else [merged[-1], part]
     return tuple(merged)
-
-
-def _itemsize(dtype: str) -> int:
-
-    return jnp.dtype(dtype).itemsize

@@ -3,23 +3,32 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from optax_muon.linalg import SpectralMap
-from optax_muon.matrices._leaf import Leaf, matrix_shapes
-from optax_muon.placement._flops import matrix_flops
-from optax_muon.placement._loop import Op
+from optax_muon.linalg._flops import matrix_flops
+from optax_muon.linalg._map_stack import Op
+from optax_muon.matrices._leaf import Leaf, Split, matrix_shapes
 from optax_muon.placement._sharding import Dims
 from optax_muon.placement.exchange._device_teams import team_costs
-from optax_muon.placement.exchange._planner import Costs, Item, Kind, Run, exchange_elements, plan_runs
-from optax_muon.placement.exchange._tiles import Cut, plan_cut
+from optax_muon.placement.exchange._planner import Costs, Item, Run, exchange_elements, plan_runs
+from optax_muon.placement.exchange._tiles import Block, Cut, Kind, plan_cut
 
 
-class Shard(NamedTuple):
-    """One parameter as every device sees it: the local shape, and the axes that split each dimension."""
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One parameter as every device sees it.
+
+    Attributes:
+        path: its name.
+        shape: the local shape.
+        dtype: of its entries.
+        leaf: its axes.
+        dims: for each dimension the mesh axes that shard it, major first.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -27,14 +36,19 @@ class Shard(NamedTuple):
     leaf: Leaf
     dims: Dims
 
-    @property
+    @functools.cached_property
     def batch_axes(self) -> tuple[str, ...]:
-        """Axes that split its batch dimensions."""
+        """Mesh axes that shard its batch dimensions."""
         return tuple(name for axis in self.leaf.batch(len(self.shape)) for name in self.dims[axis])
 
 
 class Group(NamedTuple):
-    """Matrices that travel over the same axes: length of every axis in device order, and runs by round."""
+    """Matrices that travel over the same axes.
+
+    Attributes:
+        grid: length of every axis, in device order.
+        rounds: the runs of every exchange there and back.
+    """
 
     grid: dict[str, int]
     rounds: list[list[Run]]
@@ -44,14 +58,14 @@ class Schedule(NamedTuple):
     """The plan of one update.
 
     Attributes:
-        cuts: how each shard falls into stacks of blocks.
-        places: item index -> (shard, stack of its cut).
+        cuts: how each shard falls into stacks of tiles.
+        origins: item index -> (shard, stack of its cut).
         groups: what travels.
-        stay: shards that are computed where they lie.
+        stay: shards whose matrices are computed on the local device.
     """
 
     cuts: list[Cut]
-    places: list[tuple[int, int]]
+    origins: list[tuple[int, int]]
     groups: list[Group]
     stay: list[int]
 
@@ -74,36 +88,49 @@ def make_schedule(
     usable: Sequence[str],
     options: Options,
 ) -> Schedule:
-    """Plan one update; ``sizes``: length of every mesh axis; ``usable``: axes whose replicas may share the work.
+    """Plan one update.
+
+    Args:
+        op: the operation.
+        shards: what each array is a shard of.
+        sizes: length of every mesh axis.
+        usable: axes whose replicas may share the work.
+        options: limits and prices.
 
     Raises:
-        ValueError: where a slow axis cuts a matrix.
+        ValueError: where a slow axis shards a matrix.
     """
     cuts = [plan_cut(shard.shape, shard.leaf, shard.dims) for shard in shards]
-    places, items, stay = [], {}, []
-    for s, (shard, cut) in enumerate(zip(shards, cuts, strict=True)):
-        _refuse_slow(shard, cut, options)
-        travels = any(block.axes for block in cut.blocks)
+    origins, items, stay = [], {}, []
+    kinds: dict[Any, Kind] = {}  # one object for equal ones, which are compared and asked again and again
+    all_travel = [cut.travels for cut in cuts]
+    for s, (shard, cut, travels) in enumerate(zip(shards, cuts, all_travel, strict=True)):
+        if options.slow_axes:
+            _require_fast(shard, cut, options)
         if 0 in shard.shape or (not travels and shard.batch_axes):
+            # Whole matrices are here already, others on other devices: computed where they are.
             stay.append(s)
             continue
         for i, (block, (count, _, _)) in enumerate(zip(cut.blocks, matrix_shapes(shard.shape, cut.leaf), strict=True)):
-            kind = _kind(op, block, sizes, cut, shard.dtype)
-            items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(places)))
-            places.append((s, i))
+            key = block, cut.split, shard.dtype
+            kind = kinds[key] = kinds[key] if key in kinds else _kind(op, block, sizes, cut.split, shard.dtype)
+            items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(origins)))
+            origins.append((s, i))
     groups, costs = [], _costs(op, options)
     for (batch_axes, travels), members in items.items():
+        # Along batch axes there are other matrices, and no matrix travels over a slow axis.
         free = [a for a in usable if a not in (*batch_axes, *options.slow_axes) and sizes[a] > 1]
         if travels:
             groups += _travel(members, free, sizes, costs(members), options)
         else:
             group = _divide(members, free, sizes, costs(members), options)
             groups += group
-            stay += [] if group else sorted({places[item.index][0] for item in members})
-    return Schedule(cuts, places, groups, stay)
+            stay += [] if group else sorted({origins[item.index][0] for item in members})
+    return Schedule(cuts, origins, groups, stay)
 
 
-def _refuse_slow(shard: Shard, cut: Cut, options: Options) -> None:
+def _require_fast(shard: Shard, cut: Cut, options: Options) -> None:
+    """Raise where a slow axis shards a matrix, whose tiles would have to travel over it."""
     slow = [name for block in cut.blocks for name in block.axes if name in options.slow_axes]
     if slow:
         raise ValueError(
@@ -112,13 +139,16 @@ def _refuse_slow(shard: Shard, cut: Cut, options: Options) -> None:
         )
 
 
-def _kind(op: Op, block: Any, sizes: Mapping[str, int], cut: Cut, dtype: Any) -> Kind:
+def _kind(op: Op, block: Block, sizes: Mapping[str, int], split: Split | None, dtype: Any) -> Kind:
+    """Say how matrices of one block are computed: wide side last where the operation allows transposing."""
     m, n = block.whole(sizes)
-    turned = isinstance(op, SpectralMap) and op.commutes_with_transpose and cut.split is None and m > n
-    return Kind(block, (n, m) if turned else (m, n), turned, cut.split, str(jnp.dtype(dtype)))
+    turned = isinstance(op, SpectralMap) and op.commutes_with_transpose and split is None and m > n
+    return Kind(block, (n, m) if turned else (m, n), turned, split, str(jnp.dtype(dtype)))
 
 
-def _costs(op: Op, options: Options) -> Any:
+def _costs(op: Op, options: Options) -> Callable[[Sequence[Item]], Costs]:
+    """Make the function that gives the costs of some items, all of which have one dtype."""
+
     @functools.cache
     def flops(m: int, n: int, dtype: str) -> float:
         return matrix_flops(op, m, n, jnp.dtype(dtype))
@@ -136,11 +166,20 @@ def _costs(op: Op, options: Options) -> Any:
 def _travel(
     members: Sequence[Item], free: Sequence[str], sizes: Mapping[str, int], costs: Costs, options: Options
 ) -> list[Group]:
-    """Use replicas of the cut matrices too, unless the axes that cut them do it for less."""
+    """Group sharded matrices: share them with the replicas of their shards, or not, whichever costs less.
+
+    Args:
+        members: the matrices.
+        free: axes that may be used beside those that shard a matrix.
+        sizes: length of every mesh axis.
+        costs: what to minimise.
+        options: of the schedule.
+    """
     cutting: dict[frozenset[str], list[Item]] = {}
     for item in members:
         cutting.setdefault(frozenset(item.kind.block.axes), []).append(item)
     extra = [a for a in free if options.axes is None or a in options.axes]
+    # All axes together, or one plan for every set of axes that shards some: fewer devices share, fewer bytes travel.
     choices = [[(list(frozenset().union(*cutting) | set(extra)), list(members))]]
     if options.axes is None:
         choices.append([(list(axes), some) for axes, some in cutting.items()])
@@ -153,6 +192,7 @@ def _travel(
                 runs, cost = plan_runs([item for item in some if item.kind.dtype == dtype], grid, costs)
                 total += cost
                 groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+        # The number decides between equal costs: groups cannot be compared.
         plans.append((total, len(plans), groups))
     return min(plans)[2]
 
@@ -160,7 +200,7 @@ def _travel(
 def _divide(
     members: Sequence[Item], free: Sequence[str], sizes: Mapping[str, int], costs: Costs, options: Options
 ) -> list[Group]:
-    """Divide replicated matrices if the gathering of the results costs less than repeating all the work."""
+    """Group replicated matrices if gathering the results costs less than repeating all the work; else give none."""
     names = [a for a in free if options.axes is None or a in options.axes]
     grid = {name: length for name, length in sizes.items() if name in names}
     if not grid:
@@ -170,16 +210,18 @@ def _divide(
         runs, cost = plan_runs([item for item in members if item.kind.dtype == dtype], grid, costs)
         total += cost
         groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+    # What each device computes if all compute everything.
     alone = sum(item.count * costs.flops(*item.kind.shape) for item in members)
     return groups if total < alone or options.axes is not None else []
 
 
 def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> list[list[Run]]:
-    """Deal runs out to rounds that send and receive at most ``max_bytes`` per device, one run at least."""
+    """Divide runs into rounds that send and receive at most ``max_bytes`` per device, one repetition at least."""
+    # As if full, so that the first run opens a round.
     devices, rounds, filled = math.prod(grid.values()), [], max_bytes
     for run in runs:
         elements = max(exchange_elements(run.kinds, run.team, grid))
-        nbytes = 2 * elements * devices * jnp.dtype(run.kinds[0].dtype).itemsize
+        nbytes = 2 * elements * devices * jnp.dtype(run.dtype).itemsize
         per_round = devices // run.team
         for i in range(run.repeat):
             if filled + nbytes > max_bytes:
@@ -193,15 +235,16 @@ def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> lis
 
 
 def _slice(run: Run, start: int, stop: int) -> Run:
+    """Give one repetition of a run: its matrices number ``start`` to ``stop``."""
     parts, at = [], 0
     for part in run.parts:
-        length = part.stop - part.start
-        begin, end = max(start - at, 0), min(stop - at, length)
+        begin, end = max(start - at, 0), min(stop - at, part.count)
         if end > begin:
             parts.append(part._replace(start=part.start + begin, stop=part.start + end))
-        at += length
+        at += part.count
     return run._replace(repeat=1, parts=tuple(parts))
 
 
 def _glue(a: Run, b: Run) -> Run:
+    """Join repetitions of one run."""
     return a._replace(repeat=a.repeat + b.repeat, parts=a.parts + b.parts)

@@ -24,6 +24,7 @@ def with_arrays(op: Any, arrays: Sequence[jax.Array]) -> Any:
 
 
 def _parts(value: Any) -> dict[Any, Any]:
+    """Fields, entries or items of a value, by their name, number or key; none of anything else."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
@@ -32,6 +33,7 @@ def _parts(value: Any) -> dict[Any, Any]:
 
 
 def _rebuilt(value: Any, arrays: Iterator[jax.Array]) -> Any:
+    """Copy a value with the next arrays in their places; what holds none is not copied."""
     if isinstance(value, jax.Array):
         return next(arrays)
     if not arrays_of(value):

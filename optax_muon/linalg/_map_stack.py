@@ -1,6 +1,7 @@
 """An operation over a stack of matrices: looped or batched, and one stack after another."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def map_stack(
     Args:
         op: the operation.
         stack: the matrices.
-        carry: its memory, leading axis: matrices.
+        carry: its state, leading axis: matrices.
         keys: one random key per matrix, or None.
         others: further matrices, one stack like ``stack`` for each name.
         reuse: ``stack`` is a temporary that a `SpectralMap` may overwrite.
@@ -52,25 +53,26 @@ def map_stack(
     return lax.map(one, given)
 
 
-def after(x: Array, previous: Array | None) -> Array:
-    """Give ``x``, but not before ``previous`` is there.
+def after(xs: PyTree, previous: Array | None) -> PyTree:
+    """Give the arrays of a tree as they are, but not before ``previous`` is there.
 
     XLA starts independent chains together, and the temporaries of all of them are alive at once; it drops
     `jax.lax.optimization_barrier` before it schedules. A condition that is always true, which the compiler cannot
     know, orders them on every platform and costs nothing beside a matrix product.
     """
-    if previous is None or 0 in previous.shape or 0 in x.shape:
-        return x
-    return jnp.where(_true(previous), x, jnp.zeros_like(x))
+    if previous is None or 0 in previous.shape:
+        return xs
+    done = _true(previous)
+    return jax.tree.map(lambda x: x if 0 in x.shape else jnp.where(done, x, jnp.zeros_like(x)), xs)
 
 
-def pieces(x: Array, sizes: Sequence[int]) -> list[Array]:
-    """Cut a stack into consecutive stacks of the given sizes.
+def split_stack(x: Array, sizes: Sequence[int]) -> list[Array]:
+    """Split a stack (count, m, n) into consecutive stacks of the given sizes, which add up to ``count``.
 
     XLA compiles one kernel for every slice on a CPU, about as dear as the iteration itself; slices at offsets that it
     cannot see are all the same kernel, and a fifth of the price.
     """
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    starts = list(itertools.accumulate(sizes, initial=0))[:-1]
 
     def seen(x: Array) -> list[Array]:
         return [lax.slice_in_dim(x, i, i + size) for i, size in zip(starts, sizes, strict=True)]
@@ -85,6 +87,7 @@ def pieces(x: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 def _piece(x: Array, known: Array, start: Array, size: int) -> Array:
+    """Slice (size, m, n) at an offset that the compiler cannot see."""
     return lax.cond(known, *_branches(size), x, start)
 
 
@@ -108,9 +111,10 @@ def _true(x: Array) -> Array:
 
 
 def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
+    """Apply a map to a stack (count, m, n): all at once, or in a loop over batches of a size that divides the count."""
     count = stack.shape[0]
     if count == 0 or 0 in stack.shape:
-        return op.apply(stack)  # it still refuses what it cannot take
+        return op.apply(stack)  # it still raises on what it cannot take
     if count == 1:
         return op.apply(stack[0])[None]
     looped = _overwrite if reuse else lambda op, x: lax.map(op.apply, x)
@@ -122,11 +126,13 @@ def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
             return op.apply(x)
         return looped(op, x) if size == 1 else lax.map(op.apply, x, batch_size=size)
 
-    # Decided when the program is compiled for a platform; asking JAX for its default backend would lie about others.
+    # Decided when the program is compiled for a platform; JAX's default backend says nothing of the others.
     return lax.platform_dependent(stack, cpu=lambda x: looped(op, x), default=batched)
 
 
 def _overwrite(op: SpectralMap, stack: Array) -> Array:
+    """Loop over a stack (count, m, n) and write every result over its matrix: no second buffer of that size."""
+
     def body(i: Any, buffer: Array) -> Array:
         y = op.apply(lax.dynamic_index_in_dim(buffer, i, 0, keepdims=False))
         return lax.dynamic_update_index_in_dim(buffer, y, i, 0)

@@ -22,7 +22,7 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 def matrix_flops(op: SpectralMap | MatrixOp, m: int, n: int, dtype: Any) -> float:
     """Count what a map costs on one (m, n) matrix; one without products counts as one pass.
 
-    An operation with memory is taken for five plain steps: its cost may depend on memory that is not at hand, and the
+    An operation with state is taken for five plain steps: its cost may depend on a state that is not at hand, and the
     planner asks only whether dividing the work pays.
     """
     if not isinstance(op, SpectralMap):
@@ -37,6 +37,7 @@ def plain_flops(m: int, n: int, steps: int = 5) -> float:
 
 
 def _flops(jaxpr: Jaxpr) -> float:
+    """Count a trace and the traces inside its equations."""
     total = 0.0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -45,7 +46,7 @@ def _flops(jaxpr: Jaxpr) -> float:
             left: Any = equation.invars[0].aval
             result: Any = equation.outvars[0].aval
             total += 2.0 * math.prod(left.shape[axis] for axis in contracted) * math.prod(result.shape)
-        elif name == "cond":
+        elif name == "cond":  # whichever branch is taken; on a mesh they belong to different devices
             total += max(_flops(branch.jaxpr) for branch in params["branches"])
         else:
             trips = params["length"] if name == "scan" else 1
@@ -54,6 +55,7 @@ def _flops(jaxpr: Jaxpr) -> float:
 
 
 def _inner(value: Any) -> list[Jaxpr]:
+    """Give the trace that a parameter of an equation holds, if it is one."""
     if isinstance(value, ClosedJaxpr):
         return [value.jaxpr]
     return [value] if isinstance(value, Jaxpr) else []
