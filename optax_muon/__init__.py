@@ -26,6 +26,7 @@ from optax_muon.matrices import for_matrices as for_matrices
 from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
+from optax_muon.matrices import leaves_from_call as leaves_from_call
 from optax_muon.matrices import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import *
@@ -64,6 +65,7 @@ __all__ = [
     "label",
     "labels",
     "leaves",
+    "leaves_from_call",
     "leaves_from_flax",
     "state_shardings",
     # where it runs

@@ -181,7 +181,7 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
             raise ValueError(
                 f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf"
             )
-        if target not in ("hidden", "embedding", "head", "router"):
+        if target not in ("hidden", "embedding", "head", "router", "input"):
             return Finding(Leaf(target), reason)  # pyright: ignore[reportArgumentType]
         is_vector = VECTOR_NAME.fullmatch(path.split("/")[-1]) if known is None else known.role == "vector"
         if len(shape) < 2 or (is_vector and target != "hidden"):
