@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import math
 
-from optax_muon._numbers import require_positive
+from optax_muon import _numbers
 
 
 class ShapeScale(abc.ABC):
@@ -60,7 +60,7 @@ class RMSMatch(ShapeScale):
 
     def __post_init__(self):
         """Raise on a non-positive size."""
-        require_positive("RMSMatch", rms=self.rms)
+        _numbers.require_positive("RMSMatch", rms=self.rms)
 
     def factor(self, reduction: int, output: int) -> float:
         """Return the factor."""

@@ -33,7 +33,7 @@ def parsed(folder):
     for path in sorted((ROOT / folder).rglob("*.md")):
         blocks = re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
         # A line to insert elsewhere, as the page on variants shows them, is no program.
-        yield path, ast.parse("\n".join(block for block in blocks if not block.startswith(" ")))
+        yield path, ast.parse("\n".join(block for block in blocks if not block.startswith("# add to")))
 
 
 def imported(tree, inside_functions=True):

@@ -21,7 +21,9 @@ DEAF = (
 )
 
 
-def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True) -> PyTree[str]:
+def label(
+    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True, input: bool = False
+) -> PyTree[str]:
     """Label every parameter with its role.
 
     Args:
@@ -29,6 +31,7 @@ def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, st
         leaves: as for `for_matrices`.
         rules: as for `for_matrices`.
         strict: as for `for_matrices`.
+        input: label input layers ``input``, which only a traced call tells apart; else they are hidden.
 
     Raises:
         ValueError: for a model without a hidden matrix; for a rule or leaf that matches nothing.
@@ -38,16 +41,23 @@ def label(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, st
         raise ValueError(
             f"no hidden matrix among {len(found)} parameters ({next(iter(found))}, ...): nothing for Muon to do"
         )
-    return map_by_path(lambda path, x, entry: entry.leaf.role, params, found)
+
+    def name(role: str) -> str:
+        return "hidden" if role == "input" and not input else role
+
+    return map_by_path(lambda path, x, entry: name(entry.leaf.role), params, found)
 
 
-def labels(leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True) -> Callable[[PyTree], PyTree[str]]:
+def labels(
+    leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True, input: bool = False
+) -> Callable[[PyTree], PyTree[str]]:
     """Make the labelling callable that `optax.multi_transform` takes; its groups are role names.
 
     Args:
         leaves: as for `for_matrices`.
         rules: as for `for_matrices`.
         strict: as for `for_matrices`.
+        input: as for `label`.
 
     Example:
         >>> import optax, optax_muon as om
@@ -56,7 +66,7 @@ def labels(leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = Tr
         ...     {"hidden": om.muon(0.02), "embedding": adam, "head": adam, "vector": adam}, om.labels()
         ... )
     """
-    return functools.partial(label, leaves=leaves, rules=rules, strict=strict)
+    return functools.partial(label, leaves=leaves, rules=rules, strict=strict, input=input)
 
 
 def for_matrices(
@@ -75,7 +85,7 @@ def for_matrices(
     Args:
         tx_or_make: a named optimizer, any other transformation, or a callable that makes one from ``leaves=...``, such
             as a `functools.partial` of a named optimizer.
-        otherwise: for embeddings, heads, routers, biases and norms.
+        otherwise: for embeddings, heads, routers, input layers, biases and norms.
         leaves: a tree of `Leaf`, or a callable that makes it from the parameters; default: names and ranks. A `Leaf` at
             an inner node holds for every array below it.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins.
@@ -104,7 +114,7 @@ def for_matrices(
         def name(role: str) -> str:
             return role if role in groups else "other"
 
-        return map_by_path(lambda path, role: name(role), label(params, leaves, rules, strict=strict))
+        return map_by_path(lambda path, role: name(role), label(params, leaves, rules, strict=strict, input=True))
 
     partition = optax.multi_transform(groups, group, mask_compatible_extra_args=True)
 

@@ -46,8 +46,10 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
         ValueError: naming a leaf of another role, and the cure.
     """
     table = {path: found.leaf for path, found in findings(tree, leaves).items()}
+    # An input layer is a hidden matrix to whom sends it here: `labels` names it so unless asked.
+    also = ("input",) if "hidden" in roles else ()
     for path, leaf in table.items():
-        if leaf.role not in roles:
+        if leaf.role not in roles + also:
             raise ValueError(
                 f"{path}: a {leaf.role} reached an optimizer for {' and '.join(roles)} matrices; split the tree with "
                 "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -276,3 +277,18 @@ def test_gradients_of_other_parameters_are_named(message):
     tx = om.for_matrices(om.muon(0.02), otherwise=optax.sgd(1.0))
     with pytest.raises(ValueError, match=message + "(.|\n)*by a rule"):
         tx.update(BROKEN[message], tx.init(params), params)
+
+
+def test_input_layers_go_to_the_other_optimizer_and_are_labelled_on_request():
+    params = {"stem": {"kernel": jnp.ones((4, 4))}, "up": {"kernel": jnp.ones((4, 4))}}
+    leaves = {"stem": {"kernel": om.Leaf("input", 0, 1)}, "up": {"kernel": om.Leaf("hidden", 0, 1)}}
+    assert om.label(params, leaves)["stem"]["kernel"] == "hidden"
+    assert om.label(params, leaves, input=True)["stem"]["kernel"] == "input"
+    tx = om.for_matrices(om.muon(1.0), optax.sgd(0.5), leaves=leaves)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert (updates["stem"]["kernel"] == -0.5).all()
+    brought_back = om.for_matrices(om.muon(1.0), optax.sgd(0.5), leaves=leaves, rules=[("stem/*", "hidden")])
+    both, _ = brought_back.update(params, brought_back.init(params), params)
+    chex.assert_trees_all_equal(both["stem"], both["up"])
+    alone = om.muon(1.0, leaves=leaves)  # as multi_transform sends it by today's labels
+    chex.assert_trees_all_equal(alone.update(params, alone.init(params), params)[0], both)

@@ -71,13 +71,13 @@ def cond(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
       "custom_vjp_call_jaxpr", "custom_lin", "run_state", "core_closed_call")  # fmt: skip
 def call(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Walk what is called."""
-    return walk.run(inner(eqn), ins, (*place, eqn.primitive.name))
+    return walk.run(called_trace(eqn), ins, (*place, eqn.primitive.name))
 
 
 @rule("shard_map")
 def shard_map(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Walk what every device does: the axes are those of the whole arrays, the lengths those of their shards."""
-    body = getattr(inner(eqn), "jaxpr", inner(eqn))
+    body = getattr(called_trace(eqn), "jaxpr", called_trace(eqn))
 
     def local(value: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
         return walk.mapped(value, lambda dims: resized(dims, old, new), place, eqn)
@@ -87,6 +87,6 @@ def shard_map(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Valu
     return [local(v, shape_of(a), shape_of(b)) for v, a, b in zip(outs, body.outvars, eqn.outvars, strict=True)]
 
 
-def inner(eqn: Any) -> Any:
+def called_trace(eqn: Any) -> Any:
     """The trace that an equation calls."""
     return next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in eqn.params)

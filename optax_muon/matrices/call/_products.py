@@ -148,7 +148,7 @@ def _note_bilinear(walk: Walk, value: Value, other: Value, side: Side) -> None:
 
 
 @rule("conv_general_dilated")
-def convolution(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
+def general_convolution(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Read a convolution: window and input channels are reduction."""
     kernel = eqn.params["dimension_numbers"].rhs_spec
     out = eqn.params["dimension_numbers"].out_spec

@@ -14,7 +14,7 @@ Bounds = tuple[int, int]
 
 
 @dataclasses.dataclass
-class Use:
+class Usage:
     """One use of a parameter: the kind of equation, what each axis is there, where, and remarks."""
 
     kind: Kind
@@ -63,7 +63,7 @@ class Record:
     """
 
     shapes: Sequence[tuple[int, ...]]
-    uses: dict[tuple[Place, int], Use] = dataclasses.field(default_factory=dict)
+    uses: dict[tuple[Place, int], Usage] = dataclasses.field(default_factory=dict)
     products: dict[Place, Product] = dataclasses.field(default_factory=dict)
     followed: set[Place] = dataclasses.field(default_factory=set)
     ranking: set[Place] = dataclasses.field(default_factory=set)
@@ -78,7 +78,7 @@ class Record:
         self, place: Place, view: View, kind: Kind, source: str, parts: Mapping[Part, Iterable[Dim]], note: str = ""
     ) -> None:
         """Note one use of a view; ``parts`` says which of its dimensions play which part."""
-        use = self.uses.setdefault((place, view.param), Use(kind, source))
+        use = self.uses.setdefault((place, view.param), Usage(kind, source))
         for axis in view.batch:
             use.parts.setdefault(axis, set()).add("batch")
         for axis in view.summed:

@@ -1,6 +1,5 @@
 """From what a call does with one parameter to its role and axes."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 from optax_muon.matrices._by_name import Finding
 from optax_muon.matrices._leaf import Leaf, Role
-from optax_muon.matrices.call._record import Product, Record, Use
+from optax_muon.matrices.call._record import Product, Record, Usage
 from optax_muon.matrices.call._value import Place
 
 
@@ -19,12 +18,12 @@ class Problem(NamedTuple):
     unused: bool = False
 
 
-class Reading(NamedTuple):
+class Seen(NamedTuple):
     """What the axes of a parameter are in one product: ``reduction``, ``output``, ``batch``, or "" for none."""
 
     parts: tuple[str, ...]
     place: Place
-    use: Use
+    use: Usage
 
     def axes(self, part: str) -> tuple[int, ...]:
         """Axes that play one part."""
@@ -58,11 +57,11 @@ def summarize(record: Record, number: int) -> Finding | Problem:
     return _matrix(record, number, [r for r in readings if r.axes("reduction") and r.axes("output")] or readings, inner)
 
 
-def _noted(use: Use) -> str:
+def _noted(use: Usage) -> str:
     return ", ".join(sorted(use.notes))
 
 
-def _table(shape: Sequence[int], use: Use, tied: bool) -> Finding:
+def _table(shape: Sequence[int], use: Usage, tied: bool) -> Finding:
     index, feature = (
         tuple(a for a, parts in sorted(use.parts.items()) if part in parts) for part in ("index", "feature")
     )
@@ -72,7 +71,7 @@ def _table(shape: Sequence[int], use: Use, tied: bool) -> Finding:
     return Finding(Leaf("embedding", index, feature), f"{how} in {use.source}")
 
 
-def _reading(record: Record, number: int, place: Place, use: Use, inner: set[int]) -> Reading:
+def _reading(record: Record, number: int, place: Place, use: Usage, inner: set[int]) -> Seen:
     """Read one product; axes that number matrices elsewhere, and inner axes of two weights, are settled here."""
     shape = record.shapes[number]
     parts = {axis: set(use.parts.get(axis, ())) for axis, n in enumerate(shape) if n > 1}
@@ -85,7 +84,7 @@ def _reading(record: Record, number: int, place: Place, use: Use, inner: set[int
     for axis in inner & parts.keys():
         parts[axis] |= {"output"} if all("reduction" in found for found in others) else {"reduction"}
     told = {axis: "+".join(sorted(found)) for axis, found in parts.items()}
-    return Reading(_with_ones(shape, told), place, use)
+    return Seen(_with_ones(shape, told), place, use)
 
 
 def _one_by_one(record: Record, number: int, axis: int) -> bool:
@@ -104,7 +103,7 @@ def _with_ones(shape: Sequence[int], told: dict[int, str]) -> tuple[str, ...]:
     return tuple(told.get(axis, "one" if n == 1 else "") for axis, n in enumerate(shape))
 
 
-def _agreed(readings: Sequence[Reading]) -> Problem | None:
+def _agreed(readings: Sequence[Seen]) -> Problem | None:
     """Check that all products see the same matrix, and see all of it."""
     seen = {
         reading.parts: reading.use.source
@@ -127,7 +126,7 @@ def _said(parts: Sequence[str]) -> str:
     return ", ".join(f"axis {axis} is {part or 'nothing'}" for axis, part in enumerate(parts))
 
 
-def _matrix(record: Record, number: int, readings: Sequence[Reading], inner: set[int]) -> Finding | Problem:
+def _matrix(record: Record, number: int, readings: Sequence[Seen], inner: set[int]) -> Finding | Problem:
     """Tell the role of a parameter whose products agree."""
     first, shape = readings[0], record.shapes[number]
     reduction, output = first.axes("reduction"), first.axes("output")
@@ -146,7 +145,7 @@ def _matrix(record: Record, number: int, readings: Sequence[Reading], inner: set
     return Finding(Leaf(role, reduction, output, split=split), reason + source, assumed)
 
 
-def _role(record: Record, readings: Sequence[Reading], known: Sequence[Product]) -> tuple[Role, str, bool]:
+def _role(record: Record, readings: Sequence[Seen], known: Sequence[Product]) -> tuple[Role, str, bool]:
     places = {reading.place for reading in readings}
     if places <= record.outputs - record.followed:
         if places <= record.residual:  # a bare block was traced: its last matrix only looks like a head
@@ -177,8 +176,3 @@ def _split(record: Record, number: int, output: Sequence[int]) -> tuple[int, ...
     if not tiles or bounds[0][0] != 0 or bounds[-1][1] != length:
         return None
     return tuple(stop - start for start, stop in bounds)
-
-
-def named(found: Finding, leaf: Leaf) -> Leaf:
-    """A leaf with what was found written into it."""
-    return dataclasses.replace(leaf, why=found.reason, assumed=found.assumed)
