@@ -8,6 +8,7 @@ from optax_muon import linalg as linalg
 from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._options import Leaves as Leaves
 from optax_muon._options import Placement as Placement
 from optax_muon._registry import Card as Card
@@ -25,6 +26,7 @@ from optax_muon.matrices import for_matrices as for_matrices
 from optax_muon.matrices import label as label
 from optax_muon.matrices import labels as labels
 from optax_muon.matrices import leaves as leaves
+from optax_muon.matrices import leaves_from_call as leaves_from_call
 from optax_muon.matrices import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import *
@@ -63,6 +65,7 @@ __all__ = [
     "label",
     "labels",
     "leaves",
+    "leaves_from_call",
     "leaves_from_flax",
     "state_shardings",
     # where it runs
@@ -73,6 +76,7 @@ __all__ = [
     "placement_report",
     # in the training loop
     "eval_params",
+    "inject_hyperparams",
     "migrate",
     "multi_steps",
     "previous_params",

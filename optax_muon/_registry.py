@@ -10,10 +10,12 @@ import optax
 
 from optax_muon import transforms
 from optax_muon._docstring import completed
+from optax_muon._named import named
 from optax_muon._options import SHARED
 from optax_muon._renamed import renamed_arguments
 from optax_muon._state_size import Form as Form
 from optax_muon._state_size import StateSize as StateSize
+from optax_muon._structure import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -40,6 +42,7 @@ class Card:
         defaults: keyword arguments that ``make`` cannot do without, for contracts and comparisons.
         extra_args: what ``update`` cannot do without besides gradients and parameters.
         renamed: old names of arguments, which still work, and the new ones.
+        static: arguments that shape the program though their annotation does not say so.
     """
 
     name: str
@@ -56,6 +59,12 @@ class Card:
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    static: tuple[str, ...] = ()
+
+    @property
+    def static_args(self) -> frozenset[str]:
+        """Arguments that shape the program: whole numbers, switches and what ``static`` names; never tracers."""
+        return static_arguments(self.make)
 
 
 _cards: dict[str, Card] = {}
@@ -76,8 +85,8 @@ def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}),
             raise ValueError(f"two optimizers are called {name!r}")
         prose = completed(make, SHARED, state.sentence())
         make.__doc__ = prose.text
-        # Whatever wraps the function does so inside the renaming, whose warnings name the caller's line.
-        make = _in_state_dtype(make)
+        make = named(_in_state_dtype(make), fields.get("static", ()))
+        # Outermost, so that its warnings name the caller's line.
         if renamed:
             make = renamed_arguments(**renamed)(make)
         _cards[name] = Card(
@@ -90,7 +99,7 @@ def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}),
 
 def _in_state_dtype(make: F) -> F:
     @functools.wraps(make)
-    def named(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
+    def build(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
         return transforms.compute_in(make(*args, **options), options.get("state_dtype"))
 
-    return cast(F, named)
+    return cast(F, build)

@@ -4,6 +4,8 @@ import abc
 import dataclasses
 import math
 
+from optax_muon import _numbers
+
 
 class ShapeScale(abc.ABC):
     """A factor that depends on fan-in and fan-out."""
@@ -58,8 +60,7 @@ class RMSMatch(ShapeScale):
 
     def __post_init__(self):
         """Raise on a non-positive size."""
-        if not self.rms > 0:
-            raise ValueError(f"RMSMatch: rms must be positive, not {self.rms}")
+        _numbers.require_positive("RMSMatch", rms=self.rms)
 
     def factor(self, reduction: int, output: int) -> float:
         """Return the factor."""

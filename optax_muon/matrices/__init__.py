@@ -14,5 +14,6 @@ from optax_muon.matrices._paths import by_path as by_path
 from optax_muon.matrices._paths import map_by_path as map_by_path
 from optax_muon.matrices._resolve import leaves as leaves
 from optax_muon.matrices._state_shardings import state_shardings as state_shardings
+from optax_muon.matrices.call._leaves_from_call import leaves_from_call as leaves_from_call
 from optax_muon.matrices.flax._leaves_from_flax import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices.flax._roles import Attention as Attention

@@ -42,7 +42,7 @@ class Description:
         return capture.get()
 
 
-def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> Description:
+def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True) -> Description:
     """Show path, shape, role and axes of every parameter, and why; guesses are marked "assumed".
 
     Read it once before a long run: half the bugs in this field are a wrong axis or a head trained as a hidden matrix.
@@ -51,13 +51,14 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) ->
         params: arrays or `jax.ShapeDtypeStruct` objects.
         leaves: as for `for_matrices`.
         rules: as for `for_matrices`.
+        strict: as for `for_matrices`.
 
     Raises:
         UnknownLeafError: naming the parameters that need a rule.
-        ValueError: for a model without a hidden matrix.
+        ValueError: for a model without a hidden matrix; for a rule or leaf that matches nothing.
     """
     shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
-    found = findings(params, leaves, rules)
+    found = findings(params, leaves, rules, strict=strict)
     hidden = [path for path, entry in found.items() if entry.leaf.role == "hidden"]
     if not hidden:
         # Most often a model of vectors alone by mistake: names that no pattern knows.

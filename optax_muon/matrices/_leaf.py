@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array
 
-Role = Literal["hidden", "embedding", "head", "router", "vector", "other", "frozen"]
+Role = Literal["hidden", "embedding", "head", "router", "input", "vector", "other", "frozen"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Leaf:
     weights as (out, in) and Flax stores (in, out); these names say which is which.
 
     Args:
-        role: hidden, embedding, head, router or vector; `other` and `frozen` exist for rules.
+        role: hidden, embedding, head, router, input or vector; `other` and `frozen` exist for rules.
         reduction: axes summed over in the forward pass (fan-in); an int or a tuple.
         output: axes that the layer produces (fan-out); an int or a tuple.
         split: sizes along the output side that are separate matrices, or a `Split`.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import is_known
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
@@ -51,11 +52,14 @@ def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.
     return sum(mask * (int(mask.sum()) * others) for mask in _pieces(shape, leaf))  # pyright: ignore[reportReturnType]
 
 
-def factors_over(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray:
+def factors_over(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray | Array:
     """Return the factor of every matrix's shape, an array that broadcasts against a parameter of ``shape``."""
     fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
     # NumPy on static shapes: the factors are constants of the program, and pieces of a split may differ.
-    return np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[float])(fan_in, fan_out)
+    factors = np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[object])(fan_in, fan_out)
+    if all(map(is_known, factors.flat)):
+        return factors.astype(float)
+    return jnp.stack([jnp.asarray(x, float) for x in factors.flat]).reshape(factors.shape)
 
 
 def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tuple[int, ...]:

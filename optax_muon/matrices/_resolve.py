@@ -9,24 +9,29 @@ from typing import get_args
 from jaxtyping import PyTree
 
 from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, UnknownLeafError, by_name
+from optax_muon.matrices._coverage import require_matches, spread
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path, matches
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
 
-def findings(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> Mapping[str, Finding]:
+def findings(
+    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = False
+) -> Mapping[str, Finding]:
     """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name and rank.
 
     Every stage of an optimizer asks for the same tree, so answers are kept.
 
     Raises:
         UnknownLeafError: naming a parameter that nothing tells of, or that ``leaves`` lacks.
+        ValueError: where ``strict``, for a rule or a given leaf that matches no parameter.
     """
-    if leaves is None:
-        return find(params, rules)
     tree = leaves(params) if callable(leaves) else leaves
-    return find(params, rules, by_path(tree, is_leaf=lambda x: isinstance(x, Leaf)))
+    given = None if leaves is None else by_path(tree, is_leaf=lambda x: isinstance(x, Leaf))
+    if strict:
+        require_matches(params, rules, given or {})
+    return find(params, rules, given)
 
 
 def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[Leaf]:
@@ -41,8 +46,10 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
         ValueError: naming a leaf of another role, and the cure.
     """
     table = {path: found.leaf for path, found in findings(tree, leaves).items()}
+    # An input layer is a hidden matrix to whom sends it here: `labels` names it so unless asked.
+    also = ("input",) if "hidden" in roles else ()
     for path, leaf in table.items():
-        if leaf.role not in roles:
+        if leaf.role not in roles + also:
             raise ValueError(
                 f"{path}: a {leaf.role} reached an optimizer for {' and '.join(roles)} matrices; split the tree with "
                 "om.for_matrices(tx, otherwise=...), or give a rule if this is a matrix"
@@ -50,25 +57,29 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
     return table
 
 
-def leaves(params: PyTree, rules: Rules = ()) -> PyTree[Leaf]:
+def leaves(params: PyTree, rules: Rules = (), *, strict: bool = True) -> PyTree[Leaf]:
     """Tell the role and axes of every parameter of a plain tree (dicts, `nnx.State`, Linen params).
 
     Args:
         params: arrays or `jax.ShapeDtypeStruct` objects.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins. A glob
             matches a whole path or its tail; ``*`` crosses slashes.
+        strict: raise where a rule matches no parameter, as `for_matrices` does.
 
     Returns:
         A tree like ``params`` with a `Leaf` for every array.
 
     Raises:
         UnknownLeafError: naming the parameters that need a rule.
+        ValueError: naming a rule that matches nothing, and the nearest path.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
         >>> om.leaves({"up": {"kernel": jnp.zeros((8, 32))}})["up"]["kernel"].output
         (1,)
     """
+    if strict:
+        require_matches(params, rules)
     return resolve(params, rules=rules)
 
 
@@ -86,6 +97,8 @@ def find(
         UnknownLeafError: naming every parameter that needs a rule.
     """
     shapes = {path: tuple(getattr(x, "shape", ())) for path, x in by_path(params).items()}
+    if given is not None and not shapes.keys() <= given.keys():
+        given = spread(given, shapes)
     return _answer(_Question(shapes, rules, given, problems))
 
 
@@ -170,7 +183,7 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
             raise ValueError(
                 f"rule {pattern!r}: {target!r} is no role; use one of {', '.join(get_args(Role))}, or a Leaf"
             )
-        if target not in ("hidden", "embedding", "head", "router"):
+        if target not in ("hidden", "embedding", "head", "router", "input"):
             return Finding(Leaf(target), reason)  # pyright: ignore[reportArgumentType]
         is_vector = VECTOR_NAME.fullmatch(path.split("/")[-1]) if known is None else known.role == "vector"
         if len(shape) < 2 or (is_vector and target != "hidden"):

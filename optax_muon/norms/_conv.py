@@ -6,8 +6,9 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from optax_muon._numbers import require_whole
 from optax_muon.linalg import SpectralMap
-from optax_muon.norms._norm import Norm, require_count
+from optax_muon.norms._norm import Norm
 from optax_muon.norms._scaled import Linear, Rescaled
 from optax_muon.norms._spectral import DEFAULT_ORTHOGONALIZER, Spectral
 
@@ -33,7 +34,7 @@ class Taps(Norm):
 
     def __post_init__(self):
         """Raise on a count below one."""
-        require_count(self.taps, "Taps: taps")
+        require_whole("Taps: taps", self.taps)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise on a reduction that is no multiple of the taps."""
@@ -80,7 +81,7 @@ class Conv(Rescaled):
 
     def __post_init__(self):
         """Raise on a count below one."""
-        require_count(self.taps, "Conv: taps")
+        require_whole("Conv: taps", self.taps)
 
     @property
     def base(self) -> Norm:
@@ -116,7 +117,7 @@ class SpectralConv(Rescaled):
 
     def __post_init__(self):
         """Raise on a count below one."""
-        require_count(self.taps, "SpectralConv: taps")
+        require_whole("SpectralConv: taps", self.taps)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise on a reduction that is no multiple of the taps."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import require_finite_positive
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.linalg._inputs import require_inexact, require_positive
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.shapes import ShapeScale
 
 
@@ -82,7 +83,7 @@ class Norm(abc.ABC):
             TypeError: for integer matrices.
         """
         # A radius of zero or below would turn the ball inside out and the step round.
-        require_positive(f"{type(self).__name__}.lmo", finite=True, radius=radius)
+        require_finite_positive(f"{type(self).__name__}.lmo", radius=radius)
         y = self.direction(x)
         each = jnp.broadcast_to(jnp.asarray(radius, y.real.dtype), x.shape[:-2])
         return (each[..., None, None] * y).astype(x.dtype)
@@ -119,9 +120,3 @@ def inner(x: Float[Array, "*batch m n"], y: Float[Array, "*batch m n"]) -> Float
     """Pair two stacks matrix by matrix, ``Re <x, y>``, in float32 or wider."""
     product = jnp.real(jnp.conj(x.astype(accumulator_dtype(x.dtype))) * y)
     return jnp.sum(product, axis=(-2, -1))
-
-
-def require_count(number: object, what: str) -> None:
-    """Raise on anything but a whole number from one."""
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"{what} must be a whole number >= 1, not {number}")

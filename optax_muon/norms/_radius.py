@@ -6,8 +6,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import is_known, require_finite_positive
 from optax_muon._types import Number
-from optax_muon.linalg._inputs import require_positive
 
 
 class Radius(abc.ABC):
@@ -38,7 +38,7 @@ class Fixed(Radius):
 
     def __post_init__(self):
         """Raise on a radius that is not positive."""
-        require_positive("Fixed", finite=True, radius=self.radius)
+        require_finite_positive("Fixed", radius=self.radius)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radius, once per matrix."""
@@ -93,7 +93,7 @@ class Smoothness(Radius):
 
     def __post_init__(self):
         """Raise on negative constants and two zeros."""
-        numbers = [x for x in (self.constant, self.slope) if isinstance(x, int | float)]
+        numbers = [x for x in (self.constant, self.slope) if is_known(x)]
         if any(not 0 <= x < float("inf") for x in numbers) or len(numbers) == 2 and not any(numbers):
             raise ValueError(f"Smoothness: constants must be >= 0 and not both 0, not {self.constant} and {self.slope}")
 
@@ -120,7 +120,7 @@ class Clipped(Radius):
 
     def __post_init__(self):
         """Raise on a limit that is not positive."""
-        require_positive("Clipped", finite=True, limit=self.limit)
+        require_finite_positive("Clipped", limit=self.limit)
 
     def at(self, dual: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """Return the radii."""

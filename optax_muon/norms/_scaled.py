@@ -6,6 +6,7 @@ import math
 
 from jaxtyping import Array
 
+from optax_muon._numbers import is_known
 from optax_muon.linalg import SpectralMap
 from optax_muon.norms._entrywise import AxisNorm, Frobenius
 from optax_muon.norms._norm import Norm, Normalization
@@ -55,10 +56,9 @@ class Rescaled(Norm):
         """Raise on what the other norm raises on, and a factor that is not positive."""
         self.base.check(shape)
         # An empty side makes the factor 0 or a division by it; such matrices never reach the oracle.
-        if 0 not in shape and not 0 < self.factor(*shape[-2:]) < math.inf:
-            raise ValueError(
-                f"{type(self).__name__}: the factor on {shape[-2:]} is {self.factor(*shape[-2:])}, not positive"
-            )
+        factor = 1.0 if 0 in shape else self.factor(*shape[-2:])
+        if is_known(factor) and not 0 < factor < math.inf:
+            raise ValueError(f"{type(self).__name__}: the factor on {shape[-2:]} is {factor}, not positive")
 
     def _value(self, x: Array) -> Array:
         """That of the other norm over the factor, ``(*batch,)``."""

@@ -5,8 +5,9 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from optax_muon._numbers import require_whole
 from optax_muon.linalg import SpectralMap, best
-from optax_muon.norms._norm import Norm, require_count
+from optax_muon.norms._norm import Norm
 
 # Made once on import: NumPy alone, no JAX backend starts.
 DEFAULT_ORTHOGONALIZER: SpectralMap = best()
@@ -99,7 +100,7 @@ class KyFan(Norm):
 
     def __post_init__(self):
         """Raise on a count below one."""
-        require_count(self.k, "KyFan: k")
+        require_whole("KyFan: k", self.k)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise on matrices with fewer than k singular values."""
@@ -142,7 +143,7 @@ class DualKyFan(Norm):
 
     def __post_init__(self):
         """Raise on a count below one."""
-        require_count(self.k, "DualKyFan: k")
+        require_whole("DualKyFan: k", self.k)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise on matrices with fewer than k singular values."""

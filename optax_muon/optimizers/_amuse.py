@@ -5,6 +5,7 @@ from typing import Any, Literal
 import optax
 
 from optax_muon import shapes, transforms
+from optax_muon._numbers import is_known
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon.linalg import MatrixOp, SpectralMap, best
@@ -73,7 +74,7 @@ def amuse(
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
-    if isinstance(interpolation, int | float) and not 0 < interpolation < 1:
+    if is_known(interpolation) and not 0 < interpolation < 1:
         raise ValueError(f"amuse: interpolation must be in (0, 1), not {interpolation}")
     rising = transforms.anytime_interpolation(interpolation, exponent, warmup_steps, form)
     return on.bind(transforms.schedule_free)(fast, rate, rising)

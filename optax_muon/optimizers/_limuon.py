@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import optax
 
 from optax_muon import shapes, transforms
@@ -29,7 +30,7 @@ def limuon(
     rank: int | None = None,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
-    seed: int = 0,
+    seed: int | jax.Array = 0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,

@@ -6,6 +6,7 @@ from typing import Any
 import optax
 
 from optax_muon import norms, transforms
+from optax_muon._numbers import require_finite_positive
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SpectralMap
@@ -70,8 +71,7 @@ def muon_max(
         Crawshaw et al., An Exploration of Non-Euclidean Gradient Descent: Muon and its Many Variants, arXiv 2510.09827.
     """
     transforms.require_fraction("muon_max: momentum", momentum)
-    if isinstance(spectral_scale, int | float) and not 0 < spectral_scale < float("inf"):
-        raise ValueError(f"muon_max: spectral_scale must be positive, not {spectral_scale}")
+    require_finite_positive("muon_max", spectral_scale=spectral_scale)
     spectral = norms.Spectral() if orthogonalizer is None else norms.Spectral(orthogonalizer)
     matrices = functools.partial(
         transforms.scale_by_total_dual, norms.Scaled(spectral, Constant(spectral_scale)), placement=placement

@@ -6,6 +6,7 @@ import jax
 import optax
 
 from optax_muon import shapes, transforms
+from optax_muon._numbers import require_share
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon.linalg import Ridge, SpectralMap, Spectrum, best
@@ -16,6 +17,7 @@ from optax_muon.linalg import Ridge, SpectralMap, Spectrum, best
     confidence="EXACT",
     state=StateSize(1),
     chain="only_matrices -> tempered(nesterov_ema) -> scale_by_shape -> decay -> learning rate",
+    static=("hard_fraction",),
     defaults={"steps": 60},
     couples=True,
 )
@@ -60,8 +62,7 @@ def soft_muon(
         Feoktistov et al., Softsign, arXiv 2605.31371; github.com/brain-lab-research/softsign.
     """
     transforms.require_fraction("soft_muon: momentum", momentum)
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"soft_muon: hard_fraction must be in [0, 1], not {hard_fraction}")
+    require_share("soft_muon: hard_fraction", hard_fraction)
     on = Stages(leaves, placement, state_dtype)
     hard = on.lift(orthogonalizer or best())
     spectrum = on.lift(Spectrum())

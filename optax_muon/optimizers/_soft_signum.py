@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
+from optax_muon._numbers import is_known, require_share
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 
@@ -18,6 +19,7 @@ from optax_muon._registry import StateSize, card
     state=StateSize(1),
     chain="tempered(ema) -> decay -> learning rate",
     learning_rate=1e-3,
+    static=("hard_fraction",),
     defaults={"steps": 60},
     in_place=True,
     couples=True,
@@ -62,8 +64,7 @@ def soft_signum(
         Feoktistov et al., Softsign, arXiv 2605.31371; github.com/brain-lab-research/softsign.
     """
     transforms.require_fraction("soft_signum: momentum", momentum)
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"soft_signum: hard_fraction must be in [0, 1], not {hard_fraction}")
+    require_share("soft_signum: hard_fraction", hard_fraction)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
         transforms.tempered(
@@ -73,9 +74,14 @@ def soft_signum(
             measure=lambda g, m: jax.tree.leaves(m),
             steps=steps,
             hard_steps=int(hard_fraction * steps),
-            saturation=math.atanh(1 - eps),
+            saturation=_level(eps),
             maximum=maximum_temperature,
         ),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _level(epsilon: Any) -> Any:
+    """Give ``atanh(1 - epsilon)`` of a number or a tracer; in float32 the difference would lose epsilon's digits."""
+    return (math.log if is_known(epsilon) else jnp.log)((2 - epsilon) / epsilon) / 2

@@ -2,6 +2,7 @@
 
 import typing as _typing
 
+from optax_muon._numbers import require_fraction as require_fraction
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._alternation import AlternationState as AlternationState
@@ -46,7 +47,6 @@ from optax_muon.transforms._momentum import NesterovEmaState as NesterovEmaState
 from optax_muon.transforms._momentum import TwoRateEmaState as TwoRateEmaState
 from optax_muon.transforms._momentum import ema as ema
 from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
-from optax_muon.transforms._momentum import require_fraction as require_fraction
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_muon._numbers import require_whole
+
 
 class AlternationState(NamedTuple):
     """State of `alternate`.
@@ -44,10 +46,10 @@ def alternate(
     References:
         Bolatov et al., LionMuon, arXiv 2605.19811.
     """
-    if not isinstance(period, int) or period < 1:
-        raise ValueError(f"alternate: period must be a whole number >= 1, not {period}")
-    if not isinstance(first, int) or not 1 <= first <= period:
-        raise ValueError(f"alternate: first must be a whole number from 1 to period={period}, not {first}")
+    require_whole("alternate: period", period)
+    require_whole("alternate: first", first)
+    if first > period:
+        raise ValueError(f"alternate: first must be at most period={period}, not {first}")
     mine, other = optax.with_extra_args_support(tx), optax.with_extra_args_support(otherwise)
 
     def init_fn(params):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import is_known, require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._evaluation import number, overlay
 
@@ -79,11 +80,9 @@ def schedule_free(
     References:
         Defazio et al., The Road Less Scheduled, arXiv 2405.15682; a moving b: Kim et al., AMUSE, arXiv 2605.22432.
     """
-    if isinstance(interpolation, int | float):
-        if not 0 <= interpolation < 1:
-            raise ValueError(f"schedule_free: interpolation must be in [0, 1), not {interpolation}")
-        if interpolation == 0 and not store_average:
-            raise ValueError("schedule_free: with interpolation 0 the average cannot be solved for: store_average=True")
+    require_fraction("schedule_free: interpolation", interpolation)
+    if is_known(interpolation) and interpolation == 0 and not store_average:
+        raise ValueError("schedule_free: with interpolation 0 the average cannot be solved for: store_average=True")
     inner = optax.with_extra_args_support(inner)
 
     def init_fn(params):
@@ -195,7 +194,8 @@ class ParamsEmaState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar.
-        log_rate: logarithm of the decay rate, of which 1 - rate^t can be had without cancellation.
+        log_rate: logarithm of rate^t, of which 1 - rate^t can be had without cancellation; a sum, since an injected
+            rate may change.
         average: of the parameters, not yet corrected for its start at zero.
     """
 
@@ -207,7 +207,7 @@ class ParamsEmaState(NamedTuple):
         """Return the corrected average; before the first update, the parameters."""
         started = number(self.count) > 0
         # expm1: 1 - 0.999^t loses its digits in float32 at small t.
-        share = jnp.where(started, -jnp.expm1(number(self.log_rate) * number(self.count)), 1)
+        share = jnp.where(started, -jnp.expm1(number(self.log_rate)), 1)
         return overlay(lambda p, e: jnp.where(started, e / share, p.astype(e.dtype)), params, self.average)
 
 
@@ -230,21 +230,21 @@ def average_params(decay: float, *, accumulator_dtype: Any = None) -> optax.Grad
     References:
         Frans et al., SPlus, arXiv 2506.07254.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"average_params: decay must be in [0, 1), not {decay}")
+    require_fraction("average_params: decay", decay)
 
     def init_fn(params):
         """Start from zero; the average is corrected for that when it is read."""
         zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
-        return ParamsEmaState(
-            jnp.zeros([], jnp.int32), jnp.asarray(math.log(decay) if decay else -math.inf, float), zeros
-        )
+        return ParamsEmaState(jnp.zeros([], jnp.int32), jnp.zeros([], float), zeros)
 
     def update_fn(updates, state, params=None):
         """Average the parameters in; the updates pass."""
         if params is None:
             raise ValueError("average_params: update needs the parameters")
         average = jax.tree.map(lambda e, p: (decay * e + (1 - decay) * p).astype(e.dtype), state.average, params)
-        return updates, ParamsEmaState(optax.safe_increment(state.count), state.log_rate, average)
+        # A Python number's logarithm in double: 0.999 in float32 is off by 3e-5 of it.
+        log_rate = (math.log(decay) if decay else -math.inf) if is_known(decay) else jnp.log(decay)
+        total = (state.log_rate + log_rate).astype(state.log_rate.dtype)
+        return updates, ParamsEmaState(optax.safe_increment(state.count), total, average)
 
     return optax.GradientTransformation(init_fn, update_fn)

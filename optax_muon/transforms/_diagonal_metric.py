@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.transforms._momentum import require_fraction
 
 
 class DiagonalMetricState(NamedTuple):

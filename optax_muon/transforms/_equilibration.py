@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._numbers import require_not_negative
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
@@ -57,8 +58,7 @@ def equilibrate(
     """
     if side not in ACROSS:
         raise ValueError(f"equilibrate: side must be one of {', '.join(ACROSS)}, not {side!r}")
-    if isinstance(eps, int | float) and not eps >= 0:
-        raise ValueError(f"equilibrate: eps must not be negative, not {eps}")
+    require_not_negative("equilibrate", eps=eps)
 
     def scaled(path: str, x: Array, leaf: Leaf) -> Array:
         """Even out the matrices of one parameter."""

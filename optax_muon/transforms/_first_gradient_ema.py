@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon.linalg._arithmetic import accumulator_dtype as wide_dtype
-from optax_muon.transforms._momentum import require_fraction
 from optax_muon.transforms._precision import promoted
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._numbers import require_positive
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import norm_over
 from optax_muon.matrices._resolve import Leaves, findings
@@ -33,8 +34,7 @@ def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> opt
     References:
         MARS-M, arXiv 2510.21800.
     """
-    if isinstance(maximum, int | float) and not maximum > 0:
-        raise ValueError(f"clip_by_frobenius_norm: maximum must be positive, not {maximum}")
+    require_positive("clip_by_frobenius_norm", maximum=maximum)
 
     def clip(path: str, x: Array, found) -> Array:
         factor = 1 / jnp.maximum(1, norm_over(x, found.leaf) / maximum)

@@ -47,7 +47,7 @@ class Lift:
     leaves: Leaves | None = None
     placement: Placement | None = None
     roles: tuple[Role, ...] = ("hidden",)
-    seed: int = 0
+    seed: int | Array = 0
 
     def init(self, params: PyTree) -> optax.EmptyState | LiftState:
         """Make the state; empty for a `SpectralMap`."""
@@ -144,7 +144,7 @@ def apply_to_matrices(
     *,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    seed: int = 0,
+    seed: int | Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Apply a map to every matrix of the updates.
 

@@ -6,12 +6,12 @@ import jax
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._numbers import is_known, require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg import PowerStep
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
-from optax_muon.transforms._momentum import require_fraction
 from optax_muon.transforms._precision import promoted
 
 
@@ -65,7 +65,7 @@ def low_rank_momentum(
         Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
     # 1 is allowed here, unlike in an average: nothing is forgotten then.
-    if not (isinstance(decay, int | float) and decay == 1):
+    if not (is_known(decay) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
     lift = Lift(PowerStep(rank, eps, seed), leaves, placement)
 

@@ -7,14 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._precision import promoted
-
-
-def require_fraction(name: str, value: Any) -> None:
-    """Raise on a number outside [0, 1); what is traced or injected later cannot be looked at."""
-    if isinstance(value, int | float) and not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), not {value}")
 
 
 class NesterovEmaState(NamedTuple):

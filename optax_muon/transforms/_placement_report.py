@@ -17,6 +17,8 @@ def placement_report(
     placement: OverMesh | None = None,
     leaves: Leaves | None = None,
     rules: Rules = (),
+    *,
+    strict: bool = True,
 ) -> PlacementReport:
     """Plan one update over a mesh and say what it costs; nothing is computed.
 
@@ -27,9 +29,10 @@ def placement_report(
         placement: as for the optimizer.
         leaves: as for `for_matrices`; matrices only are planned.
         rules: as for `for_matrices`.
+        strict: as for `for_matrices`.
 
     Raises:
-        ValueError: where shardings are not known.
+        ValueError: where shardings are not known; for a rule or leaf that matches nothing.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax_muon as om
@@ -43,5 +46,6 @@ def placement_report(
     """
     placement = placement or OverMesh()
     arrays = by_path(params)
-    found = {path: entry.leaf for path, entry in findings(params, leaves, rules).items() if entry.leaf.role == "hidden"}
-    return report(op or best(), placement, [Work(arrays[path], leaf, path=path) for path, leaf in found.items()])
+    found = findings(params, leaves, rules, strict=strict)
+    hidden = {path: entry.leaf for path, entry in found.items() if entry.leaf.role == "hidden"}
+    return report(op or best(), placement, [Work(arrays[path], leaf, path=path) for path, leaf in hidden.items()])

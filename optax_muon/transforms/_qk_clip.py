@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._numbers import require_positive
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
@@ -67,8 +68,7 @@ def qk_clip(
         >>> (params["attention"]["query"]["kernel"] + updates["attention"]["query"]["kernel"])[0, :, 0].tolist()
         [1.0, 0.5]
     """
-    if isinstance(threshold, int | float) and not threshold > 0:
-        raise ValueError(f"qk_clip: threshold must be positive, not {threshold}")
+    require_positive("qk_clip", threshold=threshold)
     for name, exponent in exponents.items():
         if not 0 <= exponent <= 1:
             raise ValueError(f"qk_clip: the exponent of {name!r} must be from 0 to 1, not {exponent}")

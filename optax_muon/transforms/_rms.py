@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from optax_muon._numbers import require_positive
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, norm_over
 from optax_muon.matrices._resolve import Leaves, findings
@@ -24,8 +25,7 @@ def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientT
 
     State: none.
     """
-    if isinstance(rms, int | float) and not rms > 0:
-        raise ValueError(f"scale_to_rms: rms must be positive, not {rms}")
+    require_positive("scale_to_rms", rms=rms)
 
     def scale(path: str, x: Array, found) -> Array:
         """Scale the matrices of one parameter."""

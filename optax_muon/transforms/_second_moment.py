@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import require_fraction, require_positive
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
@@ -18,7 +19,6 @@ from optax_muon.matrices._reductions import (
     sum_over,
 )
 from optax_muon.matrices._resolve import Leaves, accepted
-from optax_muon.transforms._momentum import require_fraction
 
 
 class NeuronSecondMomentState(NamedTuple):
@@ -61,8 +61,7 @@ def normalize_neurons(
         Li et al., NorMuon, arXiv 2510.05491.
     """
     require_fraction("normalize_neurons: decay", decay)
-    if isinstance(eps, int | float) and not eps > 0:
-        raise ValueError(f"normalize_neurons: eps must be positive, not {eps}")
+    require_positive("normalize_neurons", eps=eps)
 
     def init_fn(params):
         """Start from zeros, one per output of every matrix."""

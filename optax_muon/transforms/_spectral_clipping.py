@@ -2,9 +2,9 @@
 
 import optax
 
+from optax_muon._numbers import require_positive
 from optax_muon._types import Number
 from optax_muon.linalg import ConstantThreshold, RandomizedSVD, SketchedThresholdClip, Threshold, ThresholdClip
-from optax_muon.linalg._inputs import require_positive
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import apply_to_matrices

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._evaluation import number, overlay
-from optax_muon.transforms._momentum import require_fraction
 
 
 class TransportState(NamedTuple):
@@ -72,9 +72,14 @@ def implicit_gradient_transport(
         behind = state.eval_params(params)
         moves, inner_state = inner.update(updates, state.inner, behind, **extra_args)
         # From the state and not the argument: the parameters are ahead by the kappa that put them there.
-        kappa = state.ahead
+        kappa, now = state.ahead, jnp.asarray(ahead, state.ahead.dtype)
         # Y_{t+1} - Y_t = u + kappa (u - last).
-        emitted = jax.tree.map(lambda u, last: (u + kappa * (u - last)).astype(u.dtype), moves, state.last)
-        return emitted, TransportState(optax.tree.cast_like(moves, state.last), kappa, inner_state)
+        emitted = jax.tree.map(
+            # The parameters stand kappa ahead; the new ones, where an injected momentum or scale changed, by another.
+            lambda u, last: (u + kappa * (u - last) + (now - kappa) * u).astype(u.dtype),
+            moves,
+            state.last,
+        )
+        return emitted, TransportState(optax.tree.cast_like(moves, state.last), now, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import is_known
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
@@ -58,7 +59,8 @@ def scale_by_matrix_trust_ratio(
     References:
         Lou and You, OrScale, arXiv 2605.07815, github.com/NUS-HPC-AI-Lab/OrScale.
     """
-    if not 0 <= minimum <= maximum:
+    known = is_known(minimum) and is_known(maximum)
+    if known and not 0 <= minimum <= maximum:
         raise ValueError(f"scale_by_matrix_trust_ratio: need 0 <= minimum <= maximum, not {minimum} and {maximum}")
 
     def init_fn(params):

@@ -9,12 +9,12 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
-from optax_muon.transforms._momentum import require_fraction
 from optax_muon.transforms._precision import promoted
 
 
@@ -152,7 +152,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
 
 @renamed_arguments(momentum="decay")
 def low_rank_storm(
-    decay: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int = 0
+    decay: Any, rank: int, *, leaves: Leaves | None = None, placement: Placement | None = None, seed: int | Array = 0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average gradients as STORM does, keeping the average between updates as a matrix of low rank.
 

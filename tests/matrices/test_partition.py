@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,10 +63,113 @@ def test_leaves_are_said_once():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("options", [{"leaves": LEAVES}, {"rules": RULES}])
-def test_axes_with_a_built_optimizer_are_an_error(options):
-    with pytest.raises(ValueError, match="functools.partial"):
-        om.for_matrices(om.muon(0.02), optax.sgd(1.0), **options)
+SAID = pytest.mark.parametrize("options", [{"leaves": LEAVES}, {"rules": RULES}], ids=["leaves", "rules"])
+
+
+@SAID
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: om.muon(0.02),
+        lambda: om.inject_hyperparams(om.muon)(0.02),
+        lambda: functools.partial(om.inject_hyperparams(om.muon), 0.02),
+        lambda: optax.inject_hyperparams(om.muon)(learning_rate=0.02),
+        lambda: optax.inject_hyperparams(lambda rate: optax.chain(om.muon(rate), optax.identity()))(rate=0.02),
+    ],
+    ids=["named", "om injected", "om injected partial", "optax injected", "optax injected chain"],
+)
+def test_what_remembers_its_making_hears_the_axes(make, options):
+    params = tree(0)
+    plain = om.for_matrices(functools.partial(om.muon, 0.02), optax.sgd(1.0), **options)
+    tx = om.for_matrices(make(), optax.sgd(1.0), **options)
+    expected, _ = plain.update(params, plain.init(params), params)
+    updates, state = jax.jit(tx.update)(params, tx.init(params), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), updates, expected)
+    tx.update(params, state, params)
+
+
+@SAID
+def test_axes_with_a_chain_are_an_error(options):
+    with pytest.raises(ValueError, match="already built and cannot hear.*lambda leaves"):
+        om.for_matrices(optax.chain(om.muon(0.02), optax.clip(1.0)), optax.sgd(1.0), **options)
+    with pytest.raises(ValueError, match="takes none"):
+        om.for_matrices(optax.inject_hyperparams(optax.sgd)(0.1), optax.sgd(1.0), **options).init(tree(0))
+
+
+@SAID
+@pytest.mark.parametrize("make", [lambda **own: om.muon(0.02, **own), lambda **own: functools.partial(om.muon, **own)])
+def test_axes_said_twice_are_an_error(make, options):
+    with pytest.raises(ValueError, match="leaves of its own"):
+        om.for_matrices(make(leaves=LEAVES), optax.sgd(1.0), **options)
+
+
+def test_an_optimizers_own_leaves_are_kept():
+    params = {"up": {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(2, 8)), jnp.float32)}}
+    own = {"up": {"kernel": om.Leaf("hidden", 1, 0)}}
+    expected, _ = (alone := om.muon(0.02, leaves=own)).update(params, alone.init(params), params)
+    for make in (om.muon(0.02, leaves=own), functools.partial(om.muon, 0.02, leaves=own)):
+        tx = om.for_matrices(make, optax.sgd(1.0))
+        updates, _ = tx.update(params, tx.init(params), params)
+        np.testing.assert_array_equal(updates["up"]["kernel"], expected["up"]["kernel"])
+
+
+def test_a_changed_copy_is_not_made_again():
+    copy = om.muon(0.02)._replace(update=optax.identity().update)
+    with pytest.raises(ValueError, match="cannot hear"):
+        om.for_matrices(copy, optax.sgd(1.0), rules=RULES)
+
+
+SLIP = [("lm_hed/*", "frozen"), *RULES]
+LOST = {**LEAVES, "squre": {"kernel": om.Leaf("hidden", 0, 1)}}
+
+
+@pytest.mark.parametrize(("options", "says"), [({"rules": SLIP}, "rule 'lm_hed/.'.*'lm_head/kernel'"),
+                                               ({"leaves": LOST}, "leaf 'squre/kernel'.*'square/kernel'")])  # fmt: skip
+def test_what_matches_nothing_is_an_error(options, says):
+    params = tree(0)
+
+    def partition(**strict):
+        return om.for_matrices(om.muon(0.02), optax.sgd(1.0), **options, **strict).init(params)
+
+    def labels(**strict):
+        return om.labels(**options, **strict)(params)
+
+    for ask in (partition, labels, functools.partial(om.label, params, **options), functools.partial(
+        om.describe, params, **options)):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            ask()
+        ask(strict=False)
+
+
+def test_a_rule_of_other_readings_matches_too():
+    model = nnx.eval_shape(lambda: nnx.Linear(4, 8, rngs=nnx.Rngs(0)))
+    kernel = {"up": {"kernel": jnp.ones((4, 8))}}
+    for ask in (functools.partial(om.leaves, kernel), functools.partial(om.leaves_from_flax, model)):
+        with pytest.raises(ValueError, match="rule 'kernl': the nearest is '.*kernel'"):
+            ask(rules=[("kernl", "frozen")])
+        ask(rules=[("kernl", "frozen")], strict=False)
+
+
+def test_a_shadowed_rule_has_matched_and_a_part_of_a_tree_is_not_asked():
+    rules = [("*", "other"), ("square/kernel", om.Leaf("hidden", 0, 1))]
+    assert om.leaves(tree(0), rules)["square"]["kernel"].role == "other"
+    tx = om.for_matrices(om.muon(0.02), optax.sgd(1.0), rules=RULES)
+    optax.masked(tx, {key: key != "lm_head" for key in tree(0)}).init(tree(0))
+    tx.init({})
+
+
+def test_a_leaf_at_an_inner_node_holds_for_all_below():
+    params = {"layers": {"up": jnp.ones((2, 3, 4)), "down": jnp.ones((2, 4, 3))}, "head": jnp.ones((3, 5))}
+    leaves = {"layers": om.Leaf("hidden", 1, 2), "head": om.Leaf("head", 0, 1)}
+    full = {"layers": {name: om.Leaf("hidden", 1, 2) for name in params["layers"]}, "head": om.Leaf("head", 0, 1)}
+    assert om.label(params, leaves) == om.label(params, full)
+    a, b = (om.for_matrices(om.muon(0.02), optax.sgd(1.0), leaves=tree) for tree in (leaves, full))
+    a, b = (tx.update(params, tx.init(params), params)[0] for tx in (a, b))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    with pytest.raises(ValueError, match="layers/bias: shape"):
+        om.label({**params, "layers": {**params["layers"], "bias": jnp.ones(3)}}, leaves)
+    root = om.muon(0.02, leaves=om.Leaf("hidden", 1, 2))
+    root.update(params["layers"], root.init(params["layers"]), params["layers"])
 
 
 def test_model_without_matrices_is_an_error_and_an_empty_tree_is_not():
@@ -173,3 +277,18 @@ def test_gradients_of_other_parameters_are_named(message):
     tx = om.for_matrices(om.muon(0.02), otherwise=optax.sgd(1.0))
     with pytest.raises(ValueError, match=message + "(.|\n)*by a rule"):
         tx.update(BROKEN[message], tx.init(params), params)
+
+
+def test_input_layers_go_to_the_other_optimizer_and_are_labelled_on_request():
+    params = {"stem": {"kernel": jnp.ones((4, 4))}, "up": {"kernel": jnp.ones((4, 4))}}
+    leaves = {"stem": {"kernel": om.Leaf("input", 0, 1)}, "up": {"kernel": om.Leaf("hidden", 0, 1)}}
+    assert om.label(params, leaves)["stem"]["kernel"] == "hidden"
+    assert om.label(params, leaves, input=True)["stem"]["kernel"] == "input"
+    tx = om.for_matrices(om.muon(1.0), optax.sgd(0.5), leaves=leaves)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert (updates["stem"]["kernel"] == -0.5).all()
+    brought_back = om.for_matrices(om.muon(1.0), optax.sgd(0.5), leaves=leaves, rules=[("stem/*", "hidden")])
+    both, _ = brought_back.update(params, brought_back.init(params), params)
+    chex.assert_trees_all_equal(both["stem"], both["up"])
+    alone = om.muon(1.0, leaves=leaves)  # as multi_transform sends it by today's labels
+    chex.assert_trees_all_equal(alone.update(params, alone.init(params), params)[0], both)

@@ -1,16 +1,15 @@
 """Caps by fixed odd polynomials of a matrix whose norm is known beforehand."""
 
 import dataclasses
-import numbers
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import is_known, require_positive
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
-from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.orthogonal._coefficients import Coefficients
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
@@ -120,7 +119,7 @@ class SoftCap(SpectralMap):
     def __post_init__(self):
         """Raise on an interval that the cubics cannot map."""
         require_positive("SoftCap", maximum=self.maximum, largest=self.largest)
-        if isinstance(self.maximum, numbers.Real) and isinstance(self.largest, numbers.Real):
+        if is_known(self.maximum) and is_known(self.largest):
             # Under jit both may be tracers, and nobody checks: the caller of a schedule answers for its ratio.
             ratio = float(self.maximum) / float(self.largest)
             if not TIGHTEST <= ratio <= 1:

@@ -1,15 +1,14 @@
 """Clip the singular values of a matrix."""
 
 import dataclasses
-import numbers
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import is_known, require_not_negative, require_positive
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
-from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap, numerical_rank
 
@@ -55,10 +54,8 @@ class SpectralClip(TwoWayMap):
     def __post_init__(self):
         """Raise on an empty interval."""
         require_positive("SpectralClip", maximum=self.maximum)
-        if isinstance(self.minimum, numbers.Real) and not float(self.minimum) >= 0:
-            raise ValueError(f"SpectralClip: minimum must not be negative, not {self.minimum}")
-        both = isinstance(self.minimum, numbers.Real) and isinstance(self.maximum, numbers.Real)
-        if both and float(self.minimum) > float(self.maximum):
+        require_not_negative("SpectralClip", minimum=self.minimum)
+        if is_known(self.minimum) and is_known(self.maximum) and float(self.minimum) > float(self.maximum):
             raise ValueError(f"SpectralClip: minimum {self.minimum} exceeds maximum {self.maximum}")
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -99,7 +96,7 @@ class SpectralClip(TwoWayMap):
     def _assemble(self, o: Array, x: Array, reflected: Any, reach: Array) -> Array:
         """Join the reflections of the identity above; ``x`` is a matrix or a spectrum."""
         low, high = (jnp.asarray(bound, jnp.real(x).dtype) for bound in (self.minimum, self.maximum))
-        if not (isinstance(self.minimum, numbers.Real) and float(self.minimum) == 0):
+        if not (is_known(self.minimum) and float(self.minimum) == 0):
             return ((low + high) * o + reflected(low) - reflected(high)) / 2
         # At minimum 0 the reflection of X is -X, whatever the orthogonaliser. A matrix that is within the cap passes as
         # it is: the identity would leave rounding of the cap's size on it, however small it is.

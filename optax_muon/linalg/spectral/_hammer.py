@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from optax_muon._numbers import require_positive
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
-from optax_muon.linalg._inputs import require_inexact, require_positive
+from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
 

@@ -1,13 +1,12 @@
 """Weight projections by the largest singular value alone."""
 
 import dataclasses
-import numbers
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import require_positive, require_share
 from optax_muon._types import Number
-from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
 
 
@@ -65,8 +64,7 @@ class SpectralDecay(ExactMap):
 
     def __post_init__(self):
         """Raise on a rate outside [0, 1]."""
-        if isinstance(self.rate, numbers.Real) and not 0 <= float(self.rate) <= 1:
-            raise ValueError(f"SpectralDecay: rate must be in [0, 1], not {self.rate}")
+        require_share("SpectralDecay: rate", self.rate)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Shrink the largest."""

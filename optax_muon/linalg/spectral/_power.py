@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import numbers
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import is_known
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.linalg._map import SpectralMap
@@ -46,10 +46,10 @@ class SpectralPower(TwoWayMap):
 
     def __post_init__(self):
         """Raise on a power that is not finite, and one that square roots do not reach."""
-        if isinstance(self.power, numbers.Real) and not math.isfinite(self.power):
+        if is_known(self.power) and not math.isfinite(self.power):
             raise ValueError(f"SpectralPower: power must be finite, not {self.power}")
         if self.orthogonalizer is not None:
-            p = float(self.power) if isinstance(self.power, numbers.Real) else math.nan
+            p = float(self.power) if is_known(self.power) else math.nan
             # frexp gives a mantissa of exactly 1/2 to powers of two alone. A tracer has no exponent to read, so it
             # raises too.
             if not 0 < p <= 1 or math.frexp(p)[0] != 0.5:
@@ -116,7 +116,7 @@ class Freon(ExactMap):
 
     def __post_init__(self):
         """Raise on what is not finite."""
-        if isinstance(self.c, numbers.Real) and not math.isfinite(self.c):
+        if is_known(self.c) and not math.isfinite(self.c):
             raise ValueError(f"Freon: c must be finite, not {self.c}")
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:

@@ -1,14 +1,13 @@
 """Smooth relatives of the polar factor and of the hard cap."""
 
 import dataclasses
-import numbers
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import is_known, require_positive
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
-from optax_muon.linalg._inputs import require_positive
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg.spectral._by_svd import TwoWayMap
 
@@ -51,7 +50,7 @@ class SoftSign(TwoWayMap):
     def __post_init__(self):
         """Raise on a negative bend, and an orthogonaliser where none helps."""
         require_positive("SoftSign", kappa=self.kappa)
-        if isinstance(self.eps, numbers.Real) and not 0 <= float(self.eps) < float("inf"):
+        if is_known(self.eps) and not 0 <= float(self.eps) < float("inf"):
             raise ValueError(f"SoftSign: eps must be finite and not negative, not {self.eps}")
         if self.orthogonalizer is not None and self.kappa != 2:
             raise ValueError(f"SoftSign: an orthogonalizer gives kappa=2 alone, not kappa={self.kappa}")

@@ -2,15 +2,14 @@
 
 import abc
 import dataclasses
-import numbers
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from optax_muon._numbers import require_fraction, require_positive, require_share
 from optax_muon._types import Number
-from optax_muon.linalg._inputs import require_positive
 
 
 class Threshold(abc.ABC):
@@ -79,8 +78,7 @@ class MovingAverageThreshold(Threshold):
 
     def __post_init__(self):
         """Raise on a decay rate outside [0, 1)."""
-        if isinstance(self.decay, numbers.Real) and not 0 <= float(self.decay) < 1:
-            raise ValueError(f"MovingAverageThreshold: decay must be in [0, 1), not {self.decay}")
+        require_fraction("MovingAverageThreshold: decay", self.decay)
 
     def init(self, batch: tuple[int, ...], dtype: Any) -> PyTree:
         """Start without a past: average and total weight 0."""
@@ -121,8 +119,7 @@ class QuantileThreshold(Threshold):
 
     def __post_init__(self):
         """Raise on a quantile outside [0, 1] and a window below 1."""
-        if not 0 <= self.quantile <= 1:
-            raise ValueError(f"QuantileThreshold: quantile must be in [0, 1], not {self.quantile}")
+        require_share("QuantileThreshold: quantile", self.quantile)
         if self.window < 1:
             raise ValueError(f"QuantileThreshold: window must be >= 1, not {self.window}")
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import require_fraction
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 
@@ -206,8 +207,7 @@ class EigenBasis(Basis):
         Refresh(self.refresh_every, self.method, self.count_from)
         if self.max_side < 0:
             raise ValueError(f"EigenBasis: max_side must not be negative, not {self.max_side}")
-        if isinstance(self.decay, int | float) and not 0 <= self.decay < 1:
-            raise ValueError(f"EigenBasis: decay must be in [0, 1), not {self.decay}")
+        require_fraction("EigenBasis: decay", self.decay)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Start from factors of zero and bases of I."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon._numbers import require_whole
 from optax_muon._renamed import renamed_fields
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
@@ -49,8 +50,7 @@ class PowerStep(MatrixOp):
 
     def __post_init__(self):
         """Raise on a rank below one."""
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"PowerStep: rank must be a whole number >= 1, not {self.rank}")
+        require_whole("PowerStep: rank", self.rank)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw Q, ``(*batch, m, k)``, in float32 or wider."""

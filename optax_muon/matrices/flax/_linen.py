@@ -32,7 +32,7 @@ class Call(NamedTuple):
     options: Mapping[str, Any]
 
     def trace(self, interceptor: Any) -> PyTree:
-        """Return the abstract parameters, boxes kept, of an initialisation that is watched and never run."""
+        """Return the abstract variables, boxes kept, of an initialisation that is watched and never run."""
         leaves, structure = jax.tree.flatten((self.inputs, dict(self.options)))
         # eval_shape takes arrays alone: flags and strings stay outside, or the model could not branch on them.
         is_array = [isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for x in leaves]
@@ -44,9 +44,7 @@ class Call(NamedTuple):
             inputs, options = jax.tree.unflatten(structure, values)
             with nn.intercept_methods(interceptor):
                 # The key is never used: everything here is abstract.
-                variables = self.model.init(jax.random.key(0), *inputs, **options)
-            # A model without parameters has no such collection.
-            return variables.get(COLLECTION, {})
+                return self.model.init(jax.random.key(0), *inputs, **options)
 
         return jax.eval_shape(init, [x for x, array in zip(leaves, is_array, strict=True) if array])
 
@@ -62,7 +60,8 @@ def read_linen(
     """Read every parameter that initialising with these inputs makes."""
     call = Call(model, inputs, options)
     sites: dict[str, list[Site]] = {}
-    boxed = call.trace(functools.partial(_record, sites))
+    variables = call.trace(functools.partial(_record, sites))
+    boxed = variables.get(COLLECTION, {})
     specs = {path: _spec(x) for path, x in by_path(boxed, is_leaf=meta.is_axis_metadata).items()}
     shapes = abstract(meta.unbox(boxed))
     table = by_path(shapes)
@@ -82,7 +81,7 @@ def read_linen(
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
-    return Reading(shapes, leaves, problems, specs)
+    return Reading(shapes, leaves, problems, specs, variables)
 
 
 def _record(sites: dict[str, list[Site]], call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -173,7 +172,7 @@ def _stacks(call: Call, paths: set[str]) -> dict[str, Axes]:
                 context.module.scope.put_variable(COLLECTION, name, Box(value, (False,) * rank))
         return result
 
-    tree = by_path(call.trace(box), is_leaf=meta.is_axis_metadata)
+    tree = by_path(call.trace(box).get(COLLECTION, {}), is_leaf=meta.is_axis_metadata)
     return {
         path: tuple(axis for axis, new in enumerate(x.marks) if new) for path, x in tree.items() if isinstance(x, Box)
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +25,14 @@ class Reading(NamedTuple):
         leaves: by path, where the model tells.
         problems: by path, why it does not.
         specs: by path, how a parameter is sharded, where metadata or the array say so.
+        variables: all that a Linen model's initialisation makes, boxes kept; empty for NNX.
     """
 
     shapes: PyTree
     leaves: dict[str, Leaf]
     problems: dict[str, str]
     specs: dict[str, Any]
+    variables: PyTree = MappingProxyType({})
 
 
 def read_site(

@@ -33,7 +33,7 @@ def choose_axes(
     Example:
         >>> shapes = {"mlp/up/kernel": (4, 4, 32), "mlp/down/kernel": (4, 32, 4)}
         >>> possible = {"mlp/up/kernel": candidates((4, 4, 32), (4, 32)), "mlp/down/kernel": [(0,)]}
-        >>> possible["mlp/up/kernel"], choose(shapes, possible)["mlp/up/kernel"]
+        >>> possible["mlp/up/kernel"], choose_axes(shapes, possible)["mlp/up/kernel"]
         ([(0,), (1,)], ((0,), False))
     """
     # Square kernels in stacks as deep as they are wide fit in several ways, and only their neighbours tell.

@@ -2,7 +2,7 @@
 
 import random
 
-from optax_muon.matrices.flax._stacked_axes import candidates, choose
+from optax_muon.matrices.flax._stacked_axes import candidates, choose_axes
 
 
 def insert(inner, axis, length):
@@ -36,7 +36,7 @@ def test_never_wrong_in_silence():
     rng, settled, guessed = random.Random(0), 0, 0
     for _ in range(1500):
         shapes, possible, truth = made_up(rng)
-        for path, (axes, assumed) in choose(shapes, possible).items():
+        for path, (axes, assumed) in choose_axes(shapes, possible).items():
             assert assumed or axes == truth[path], (shapes, path)
             settled, guessed = settled + (not assumed), guessed + assumed
     assert settled > 1.5 * guessed
@@ -45,6 +45,6 @@ def test_never_wrong_in_silence():
 def test_distinct_lengths_leave_no_doubt():
     shapes = {"a/kernel": (7, 4, 8), "b/kernel": (4, 8, 7), "c/lora": (5, 7, 4, 2)}
     inner = {"a/kernel": (4, 8), "b/kernel": (4, 8), "c/lora": (4, None)}
-    found = choose(shapes, {path: candidates(shapes[path], inner[path]) for path in shapes})
+    found = choose_axes(shapes, {path: candidates(shapes[path], inner[path]) for path in shapes})
     assert found == {"a/kernel": ((0,), False), "b/kernel": ((2,), False), "c/lora": ((0, 1), False)}
     assert candidates((4, 9), (4, 8)) == candidates((4,), (4, 8)) == []

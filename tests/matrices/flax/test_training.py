@@ -130,12 +130,16 @@ def test_nnx_scanned_and_unrolled_twins_train_alike():
         assert np.abs(kernels[0] - kernels[1]).max() > 0.1
 
 
+# Unrolled, the first layer is an input layer; scanned, it is one of its stack.
+FIRST = [("layers*/kernel", "hidden")]
+
+
 @functools.cache
 def unrolled_linen():
     """Weights of the unrolled model before and after."""
     model, x = LinenUnrolled(), np.zeros((2, T, D))
     before = randomized(jax.eval_shape(model.init, jax.random.key(0), x)["params"])
-    leaves = om.leaves_from_flax(model, x)
+    leaves = om.leaves_from_flax(model, x, rules=FIRST)
     return before, jax.device_get(train(lambda p, x: model.apply({"params": p}, x), before, leaves))
 
 
@@ -147,7 +151,7 @@ def test_linen_scanned_and_unrolled_twins_train_alike(axis):
         stack = functools.partial(np.stack, axis=axis)
         scanned = {"layers": jax.tree.map(lambda *x: stack(x), *layers), "head": unrolled["head"]}
         model = LinenScanned(axis)
-        leaves = om.leaves_from_flax(model, np.zeros((2, T, D)))
+        leaves = om.leaves_from_flax(model, np.zeros((2, T, D)), rules=FIRST)
         found = train(lambda p, x: model.apply({"params": p}, x), scanned, leaves)
         assert_twins(found, expected, axis)
 
@@ -200,7 +204,7 @@ def test_linen_train_state_with_boxed_parameters():
 
     x, probe = jnp.ones((1, D)), Probe()
     params = jax.jit(Model().init)(jax.random.key(0), x)["params"]
-    leaves = om.leaves_from_flax(Model(), x)
+    leaves = om.leaves_from_flax(Model(), x, rules=[("up/kernel", "hidden")])
     state = TrainState.create(apply_fn=Model().apply, params=params, tx=probed(leaves, probe))
     assert isinstance(params["up"]["kernel"], nn.Partitioned)
 

@@ -1,0 +1,52 @@
+"""What a traced call says of every parameter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.interpreters import partial_eval
+from jaxtyping import PyTree
+
+from optax_muon.matrices._by_name import Finding
+from optax_muon.matrices._paths import by_path
+from optax_muon.matrices.call._record import Record
+from optax_muon.matrices.call._summary import Problem, summarize
+from optax_muon.matrices.call._value import Value, View, whole
+from optax_muon.matrices.call._walk import Reader
+
+
+def findings_from_call(
+    fn: Callable[..., Any], params: PyTree, inputs: Any, options: Any
+) -> dict[str, Finding | Problem]:
+    """Trace ``fn(params, *inputs, **options)`` and sum up what it does with each parameter, by path."""
+    arrays = by_path(params)
+    record = read_call(fn, params, [tuple(x.shape) for x in arrays.values()], inputs, options)
+    return {path: summarize(record, number) for number, path in enumerate(arrays)}
+
+
+def read_call(
+    fn: Callable[..., Any], params: PyTree, shapes: list[tuple[int, ...]], inputs: Any, options: Any
+) -> Record:
+    """Trace a call and note what it does with every parameter, in the order of its leaves."""
+    leaves, structure = jax.tree.flatten(params)
+    given, inside = jax.tree.flatten(inputs)
+    traced = [isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for x in given]
+
+    def called(weights: list[Any], arrays: list[Any]) -> Any:
+        rest = iter(arrays)
+        values = [next(rest) if is_array else x for x, is_array in zip(given, traced, strict=True)]
+        return jax.tree.leaves(
+            fn(jax.tree.unflatten(structure, weights), *jax.tree.unflatten(inside, values), **options)
+        )
+
+    abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
+    arrays = [x for x, is_array in zip(given, traced, strict=True) if is_array]
+    jaxpr = jax.make_jaxpr(called)(abstract, arrays).jaxpr
+    # What no result needs would mislead: a top-k whose choice is dropped makes no router.
+    jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
+    record = Record(shapes)
+    weights = [Value((View(i, "weight", whole(shape)),), weight=True) for i, shape in enumerate(shapes)]
+    outs = Reader(record).run(jaxpr, [*weights, *[Value(given=True)] * (len(jaxpr.invars) - len(weights))], ())
+    record.outputs = set().union(*(value.products for value in outs))
+    return record
