@@ -23,6 +23,7 @@ def scan(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
         if met == carry:
             break
         carry = met
+    # A weight that a loop carries comes out as the last turn left it, not mixed with what went in.
     ends = [b if a.weight else joined(a, b) for a, b in zip(carry, outs[:carried], strict=True)]
 
     def stacked(length: int) -> Any:

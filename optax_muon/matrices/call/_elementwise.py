@@ -122,6 +122,7 @@ def binary(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     weights, others = [v for v in known if v.weight], [v for v in known if not v.weight]
     if not others:
         return [Value(merged(view for value in weights for view in value.views), weight=True)]
+    # What joins a residual stream goes on: without this the last matrix of a bare block would pass for a head.
     if name in ("add", "add_any") and len(out) > 1:
         reaching = [value.products for value in others if value.products]
         if len(reaching) == 2 and reaching[0] != reaching[1]:
@@ -188,6 +189,7 @@ def ranked(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
 @rule("top_k", "approx_top_k", "sort")
 def ranking(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Rank and keep values too."""
+    # Unlike argmax it hands values on too, which weigh what the ranking has chosen: both make a router.
     value = data(ins)
     for weight in ins:
         walk.record.entries(place, weight, source_of(eqn))

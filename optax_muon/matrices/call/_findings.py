@@ -40,6 +40,7 @@ def read_call(
             fn(jax.tree.unflatten(structure, weights), *jax.tree.unflatten(inside, values), **options)
         )
 
+    # Shapes alone, whatever came in: nothing is put on a device, and a model of any size is read on a laptop.
     abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
     arrays = [x for x, is_array in zip(given, traced, strict=True) if is_array]
     jaxpr = jax.make_jaxpr(called)(abstract, arrays).jaxpr

@@ -40,7 +40,8 @@ def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, kn
     record, weight = walk.record, ins[side.index]
     others = [value for i, value in enumerate(ins) if i != side.index]
     shape, source = shape_of(eqn.outvars[0]), source_of(eqn)
-    if "transpose(" in str(eqn.source_info.name_stack):  # a gradient taken inside the call
+    # It contracts what the forward pass has left free, and would tell every matrix the other way round.
+    if "transpose(" in str(eqn.source_info.name_stack):
         return data(ins)
     constant = all(value.constant for value in others)
     table = any(value.one_hot for value in others)
@@ -79,6 +80,7 @@ def dot_general(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Va
             return [_of_two_weights(walk, eqn, ins, place, sides)]
         walk.record.entries(place, ins[latent], source_of(eqn))
         ins = [LATENT if i == latent else value for i, value in enumerate(ins)]
+    # The right operand first, as it is where models put their weights; where both are, one was told to be data above.
     for side in reversed(sides):
         if ins[side.index].weight:
             _note_stacked(walk, ins, side, sides[1 - side.index])
@@ -105,6 +107,7 @@ def _latent(ins: Sequence[Value], sides: Sequence[Side], shapes: Sequence[tuple[
     """Of two weights, tell which enters as data: one that is repeated along a free dimension, or has none."""
 
     def is_data(i: int) -> bool:
+        # Repeated for every row of a batch, or with nothing of its own beside what is summed.
         free = [(view.dims[d], shapes[i][d]) for view in ins[i].views for d in sides[i].free]
         return any(n > 1 and not axes_of((dim,)) for dim, n in free) or not axes_of(dim for dim, _ in free)
 
@@ -142,7 +145,9 @@ def _note_bilinear(walk: Walk, value: Value, other: Value, side: Side) -> None:
     record = walk.record
     for view in (view for view in value.views if view.kind == "output"):
         met, free = (axes_of(view.dims[i] for i in dims) for dims in (side.contracted, side.free))
-        made_of = [record.products[place].sources for place in value.products if (place, view.param) in record.uses]
+        made_of = [
+            record.products[place].sources for place in value.products if place in record.uses.get(view.param, {})
+        ]
         if met and free and any(sources == other.products for sources in made_of):
             record.bilinear |= {(view.param, axis) for axis in met}
 
@@ -158,6 +163,7 @@ def general_convolution(walk: Walk, eqn: Any, ins: list[Value], place: Place) ->
         ins = [LATENT, ins[1]]
     if not ins[1].weight:
         return [data(ins)]
+    # One input channel for each group: nothing is mixed, so there is no matrix to orthogonalise.
     depthwise = groups > 1 and shape_of(eqn.invars[1])[kernel[1]] == 1
     side = Side(1, kernel[1:], (), kernel[:1], {out[1]: kernel[0]})
     notes = [f"{groups} groups"] * (groups > 1) + ["batch groups"] * (eqn.params["batch_group_count"] > 1)

@@ -50,7 +50,7 @@ class Record:
 
     Attributes:
         shapes: of the parameters.
-        uses: by place and parameter.
+        uses: by parameter, then by place.
         products: by place.
         followed: products that another product of a parameter follows.
         ranking: products whose results were ranked and then chose or weighed others.
@@ -63,7 +63,7 @@ class Record:
     """
 
     shapes: Sequence[tuple[int, ...]]
-    uses: dict[tuple[Place, int], Usage] = dataclasses.field(default_factory=dict)
+    uses: dict[int, dict[Place, Usage]] = dataclasses.field(default_factory=dict)
     products: dict[Place, Product] = dataclasses.field(default_factory=dict)
     followed: set[Place] = dataclasses.field(default_factory=set)
     ranking: set[Place] = dataclasses.field(default_factory=set)
@@ -78,7 +78,7 @@ class Record:
         self, place: Place, view: View, kind: Kind, source: str, parts: Mapping[Part, Iterable[Dim]], note: str = ""
     ) -> None:
         """Note one use of a view; ``parts`` says which of its dimensions play which part."""
-        use = self.uses.setdefault((place, view.param), Usage(kind, source))
+        use = self.uses.setdefault(view.param, {}).setdefault(place, Usage(kind, source))
         for axis in view.batch:
             use.parts.setdefault(axis, set()).add("batch")
         for axis in view.summed:
@@ -101,6 +101,7 @@ class Record:
 
     def cut(self, view: View, dim: int, bounds: Bounds) -> None:
         """Note a piece of a dimension that is one whole axis of a product's output."""
+        # Only a whole axis: a piece of a product of axes, or of every other entry, separates no matrices.
         factors = view.dims[dim]
         if len(factors) != 1 or len(factors[0].axes) != 1:
             return

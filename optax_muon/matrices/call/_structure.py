@@ -135,6 +135,7 @@ def concatenate(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Va
         return [Value(views, weight=True)]
     for value in weights:
         walk.record.entries(place, value, source_of(eqn))
+    # Halves of a rotary embedding come from one output and meet again; query, key and value do not.
     seen: set[tuple[int, int]] = set()
     for view in (view for value in ins for view in value.views):
         for axis in axes_of((view.dims[dim],)):
@@ -164,6 +165,7 @@ def gather(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
 
     if not value.weight:
         return [data(ins, walk.mapped(value, change, place, eqn).views)]
+    # One row for one index, or whole matrices for each (experts picked by number): a choice among weights, no table.
     features = [i for i in kept if i not in picked and shape[i] > 1]
     if len(features) >= 2 or shape_of(eqn.invars[1])[:-1] == ():
         return [walk.mapped(value, change, place, eqn)]

@@ -33,11 +33,13 @@ class Seen(NamedTuple):
 def summarize(record: Record, number: int) -> Finding | Problem:
     """Sum up all uses of a parameter, or say why they do not make one matrix."""
     shape = record.shapes[number]
-    uses = {place: use for (place, param), use in record.uses.items() if param == number}
+    uses = record.uses.get(number, {})
     if not uses:
         return Problem("the call does not use it", unused=True)
     products = {p: u for p, u in uses.items() if u.kind == "product"}
+    # A weight that meets constants alone, as positions made in the call, is still contracted by them.
     products = products or {p: u for p, u in uses.items() if u.kind == "constant"}
+    # Beside a product that tells, what cannot be followed (a norm by decomposition, say) changes nothing.
     opaque = next((use for use in uses.values() if use.kind == "opaque"), None)
     if opaque is not None and not products:
         return Problem(f"{_noted(opaque)} ({opaque.source})")
@@ -78,9 +80,11 @@ def _reading(record: Record, number: int, place: Place, use: Usage, inner: set[i
     outputs = [axis for axis, found in parts.items() if "output" in found]
     for axis in outputs:
         numbers_matrices = (number, axis) in record.stacked or _one_by_one(record, number, axis)
+        # The only output axis is one, however it is used afterwards.
         if parts[axis] == {"output"} and numbers_matrices and len(outputs) > 1:
             parts[axis] = {"batch"}
     others = [found for axis, found in parts.items() if axis not in inner]
+    # In W = A B the inner axis is what A puts out and B takes in; where W is used says which of them this is.
     for axis in inner & parts.keys():
         parts[axis] |= {"output"} if all("reduction" in found for found in others) else {"reduction"}
     told = {axis: "+".join(sorted(found)) for axis, found in parts.items()}

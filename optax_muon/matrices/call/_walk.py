@@ -31,6 +31,7 @@ class Reader:
 
         for number, eqn in enumerate(jaxpr.eqns):
             ins, here = [look(var) for var in eqn.invars], (*place, number)
+            # A primitive that JAX adds tomorrow must not be taken for one that keeps axes apart.
             apply = RULES.get(eqn.primitive.name, unknown)
             for var, value in zip(eqn.outvars, apply(self, eqn, ins, here), strict=True):
                 known[var] = value if value.weight or _has_gradient(var) else _cut_off(value)
