@@ -1,12 +1,14 @@
 """The registry of named optimizers: each file declares its card beside its function."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import optax
 
+from optax_muon import transforms
 from optax_muon._docstring import completed
 from optax_muon._named import named
 from optax_muon._options import SHARED
@@ -72,7 +74,10 @@ registry = MappingProxyType(_cards)
 
 
 def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}), **fields: Any) -> Callable[[F], F]:
-    """Register the decorated optimizer under its own name, with the fields of `Card`, and complete its docstring."""
+    """Register the decorated optimizer under its own name, with the fields of `Card`, and complete its docstring.
+
+    What it makes computes in its ``state_dtype`` and gives the gradients' dtype, by `transforms.compute_in`.
+    """
 
     def register(make: F) -> F:
         name = make.__name__
@@ -80,7 +85,7 @@ def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}),
             raise ValueError(f"two optimizers are called {name!r}")
         prose = completed(make, SHARED, state.sentence())
         make.__doc__ = prose.text
-        make = named(make, fields.get("static", ()))
+        make = named(_in_state_dtype(make), fields.get("static", ()))
         # Outermost, so that its warnings name the caller's line.
         if renamed:
             make = renamed_arguments(**renamed)(make)
@@ -90,3 +95,11 @@ def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}),
         return make
 
     return register
+
+
+def _in_state_dtype(make: F) -> F:
+    @functools.wraps(make)
+    def build(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
+        return transforms.compute_in(make(*args, **options), options.get("state_dtype"))
+
+    return cast(F, build)

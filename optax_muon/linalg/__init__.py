@@ -73,6 +73,7 @@ from optax_muon.linalg.subspace._eigenbasis import EigenBasis as EigenBasis
 from optax_muon.linalg.subspace._eigenbasis import IdentityBasis as IdentityBasis
 from optax_muon.linalg.subspace._eigenbasis import RandomBasis as RandomBasis
 from optax_muon.linalg.subspace._eigenbasis import Refresh as Refresh
+from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening as LaggedWhitening
 from optax_muon.linalg.subspace._leading_subspace import LeadingSubspace as LeadingSubspace
 from optax_muon.linalg.subspace._low_rank import RandomizedPolar as RandomizedPolar
 from optax_muon.linalg.subspace._low_rank import RandomizedSVD as RandomizedSVD

@@ -57,8 +57,9 @@ def amuse(
         shape_scale: s, an object of `optax_muon.shapes`.
         state_dtype: of the momentum and of Z.
 
-    Differs from the authors' code: it solves for X with the coefficient of the coming step, which pulls X towards Z a
-    little at every step.
+    Differs from the authors' code, which makes :math:`Y_{t+1}` with :math:`b_t`, one step behind the rule, and solves
+    it for X with :math:`b_{t+1}`, which pulls X towards Z a little at every step; here both are done with
+    :math:`b_{t+1}`. In the warm-up, where b is constant, there is no difference.
 
     References:
         Kim et al., AMUSE: Anytime Muon with Stable Gradient Evaluation, arXiv 2605.22432, first and second version.

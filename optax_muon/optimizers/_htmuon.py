@@ -43,7 +43,7 @@ def htmuon(
     Args:
         learning_rate: 0.03 for 60M parameters, 5e-3 for 1B are the authors'.
         power: the map; ``SpectralPower(0.125, orthogonalizer)`` computes it by products only.
-        interval: P: the power at the first step and every P-th, plain Muon between; 5 is the authors' for 1B.
+        interval: P: the power at steps P, 2 P and so on, plain Muon between; 5 is the authors' for 1B.
         orthogonalizer: of the plain steps; default `best()`.
 
     Differs from the authors' code, which has three more accelerations, streaming and a rank law among them, trains
@@ -57,7 +57,7 @@ def htmuon(
     direction = on.apply(power)
     if interval != 1:
         plain = on.apply(orthogonalizer or best())
-        direction = transforms.alternate(interval, direction, otherwise=plain)
+        direction = transforms.alternate(interval, direction, otherwise=plain, first=interval)
     return optax.chain(
         on.ema(momentum, nesterov=nesterov),
         direction,

@@ -42,6 +42,9 @@ def kaon(
         learning_rate: about twice the size of an update in root mean square singular value.
         steps: T.
 
+    A matrix of rank one, such as any with a side of 1, has the one normalised singular value 1, which the map sends to
+    zero at once: it does not move, but for rounding. Give such leaves to another optimizer.
+
     Differs from the paper in nothing that was seen; its heavy ball gives the same updates, the map being free of
     scale. The map is certain, three sources agree; the defaults are third parties'.
 

@@ -45,7 +45,8 @@ def low_rank_muon(
     Args:
         learning_rate: the size of an update in spectral norm, before the shape scale; 0.025 is the authors'.
         rank: columns of Q; 200 to 400.
-        threshold: shorter side from which on matrices are sketched, at least ``rank``; 500 or 1000.
+        threshold: the shorter side from which on matrices are sketched, itself included, at least ``rank``; 500 or
+            1000.
         orthogonalizer: a map of `optax_muon.linalg`, for the small factor and for small matrices; default
             `best()`.
         sketch: how columns are drawn; ``linalg.GaussianSketch()`` combines all of them.
@@ -59,10 +60,11 @@ def low_rank_muon(
     if threshold < rank:
         raise ValueError(f"low_rank_muon: threshold must be at least rank={rank}, not {threshold}")
     small = orthogonalizer or best()
+    # `BySize` wants the longest side that stays with the whole factor.
     sketched = RandomizedPolar(rank, oversample=0, power_steps=0, sketch=sketch, orthogonalizer=small)
     return muon(
         learning_rate,
-        orthogonalizer=BySize(threshold, sketched, small),
+        orthogonalizer=BySize(threshold - 1, sketched, small),
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,

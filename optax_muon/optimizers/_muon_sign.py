@@ -13,7 +13,7 @@ from optax_muon.optimizers._muon_usign import muon_usign
 
 @card(
     kind="matrix",
-    confidence="PARTIAL",
+    confidence="EXACT",
     state=StateSize(1, forms=(Form("with error feedback", {"error_feedback": True}, StateSize(3)),)),
     chain="nesterov_ema -> signs -> orthogonalize -> scale_by_sign -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.01,
@@ -39,17 +39,17 @@ def muon_sign(
     .. math::
         W_t &= W_{t-1} - \eta_t (c(\text{shape}) \operatorname{sign} \operatorname{orth} \operatorname{sign}(N_t)
         + \lambda W_{t-1}) \\
-        \text{feedback: } X_t &= X_{t-1} - \eta_t (c \operatorname{orth}(S_t) + \lambda W_{t-1}), \qquad
+        \text{feedback: } X_t &= X_{t-1} - \eta_t (c \operatorname{orth}(S_t) + \lambda X_{t-1}), \qquad
         W_t = W_{t-1} + C(X_t - W_{t-1})
 
     Args:
         learning_rate: the size of an entry's step, before the shape scale; with feedback, in spectral norm.
         error_feedback: EF21 on both ways.
+        weight_decay: lambda, decoupled, multiplied by the learning rate; with feedback it acts on the exact weights.
         shape_scale: c; default `shapes.FanIn()`, with feedback `shapes.Jordan()`.
         state_dtype: of momentum and estimate.
 
-    Differs from the authors' code: the sign of zero is zero; with error feedback the decay is of the broadcast weights,
-    our reading.
+    Differs from the authors' code: the sign of zero is zero.
 
     References:
         SignMuon, MuonSign, and the Role of Error Feedback, github.com/intsystems/SignMuon (2026).
@@ -69,7 +69,7 @@ def muon_sign(
             placement=placement,
             state_dtype=state_dtype,
         )
-        return optax.chain(step, transforms.step_by_messages(on.bind(transforms.scale_by_mean_sign)()))
+        return transforms.step_by_messages(on.bind(transforms.scale_by_mean_sign)(), step)
     return optax.chain(
         on.ema(momentum, nesterov=nesterov),
         on.bind(transforms.signs)(error_feedback=False),

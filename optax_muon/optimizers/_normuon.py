@@ -48,9 +48,11 @@ def normuon(
         second_moment_decay: the decay rate beta of v, in [0, 1).
         eps: added to root mean squares and norms of an orthogonal factor.
 
-    Differs from the paper's text, whose last line is an RMS of 0.2 whatever the orthogonaliser;
-    ``shape_scale=shapes.RMSMatch(0.2)`` gives that for an exact one. The form is that of the authors' code, but
-    for the default table: Polar Express, theirs is `linalg.JORDAN_2024`.
+    Differs from the authors' code for convolutions: it orthogonalises a 4-d kernel as one matrix, out by the rest, but
+    measures v along a kernel's width and the norm over height and width, so that it evens out pieces of a neuron; here
+    a neuron is an output with all its inputs, as for any other matrix, and so is the shape scale. The default table is
+    Polar Express, theirs is `linalg.JORDAN_2024`. The last line of the paper's text is an RMS of 0.2 whatever the
+    orthogonaliser; ``shape_scale=shapes.RMSMatch(0.2)`` gives that for an exact one.
 
     References:
         Li et al., NorMuon, arXiv 2510.05491; github.com/zichongli5/NorMuon.

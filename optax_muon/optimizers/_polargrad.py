@@ -1,6 +1,6 @@
 """PolarGrad."""
 
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
@@ -23,6 +23,7 @@ def polargrad(
     orthogonalizer: SpectralMap | None = None,
     momentum: Any = 0.95,
     power: Any = 1.0,
+    order: Literal["momentum_first", "polar_first"] = "momentum_first",
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -42,14 +43,15 @@ def polargrad(
         learning_rate: eta; :math:`1 / L` for a loss of spectral smoothness L.
         orthogonalizer: a map of `optax_muon.linalg`; default that of `norms.Spectral`.
         power: alpha; 1 is PolarGrad, 0 Muon without look-ahead and shape scale.
+        order: ``momentum_first`` as above. ``polar_first`` averages polar factors, :math:`M_t = \mu M_{t-1} + (1 - \mu)
+            \operatorname{orth}(G_t)`, and multiplies by the present gradient's nuclear norm: a step of
+            :math:`\langle G_t, \operatorname{orth}(G_t) \rangle^\alpha M_t`.
 
-    Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz; their polar-first order
-    (orthogonalise, then average) is ``optax.chain(transforms.scale_by_lmo(norm, norms.DualPower(power)),
-    optax.ema(momentum, debias=False))`` before decay and rate.
+    Differs from the authors' code: their default oracle is QDWH, ours Newton-Schulz.
 
     References:
-        Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799; the power alpha: arXiv
-        2605.18106.
+        Lau, Long, Su, PolarGrad: A Class of Matrix-Gradient Optimizers, arXiv 2505.21799,
+        github.com/timlautk/polargrad; the power alpha: arXiv 2605.18106.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -62,9 +64,15 @@ def polargrad(
     transforms.require_fraction("polargrad: momentum", momentum)
     norm = norms.Spectral() if orthogonalizer is None else norms.Spectral(orthogonalizer)
     on = Stages(leaves, placement, state_dtype)
+    radius = norms.DualPower(power)
+    if order == "polar_first":
+        steps = [on.bind(transforms.average_lmo)(norm, momentum, radius)]
+    elif order == "momentum_first":
+        steps = [on.ema(momentum), on.bind(transforms.scale_by_lmo)(norm, radius)]
+    else:
+        raise ValueError(f"polargrad: order must be 'momentum_first' or 'polar_first', not {order!r}")
     return optax.chain(
-        on.ema(momentum),
-        on.bind(transforms.scale_by_lmo)(norm, norms.DualPower(power)),
+        *steps,
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -25,6 +25,7 @@ def sign_muon(
     momentum: Any = 0.95,
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
+    decoupled: bool = False,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -44,21 +45,27 @@ def sign_muon(
     Args:
         learning_rate: the size of every entry of an update.
         error_feedback: EF21, an estimate of O that compressed differences move.
-        weight_decay: coupled: part of the gradient.
+        weight_decay: lambda.
+        decoupled: False: the decay is part of the gradient, the rule of the first paper. True: it stands beside the
+            step, multiplied by the learning rate, as the authors of the error feedback take it: the step is as long
+            whatever the gradient is, so a decay inside it only turns it.
         state_dtype: of momentum and estimate.
 
     Differs from the papers, whose rule is taken as third parties restate it: one worker, without the vote; the sign of
-    an exact zero is zero, not random; EF21-SignMuon has the coupled decay of SignMuon; no optional polar step.
+    an exact zero is zero, not random; EF21-SignMuon has the coupled decay of SignMuon unless ``decoupled``; no optional
+    polar step.
 
     References:
         Mishra et al., SignMuon, arXiv 2605.16311; github.com/intsystems/SignMuon.
     """
     transforms.require_fraction("sign_muon: momentum", momentum)
     on = Stages(leaves, placement, state_dtype)
+    decay = decayed_weights(weight_decay)
     return optax.chain(
-        decayed_weights(weight_decay),
+        *([] if decoupled else [decay]),
         on.ema(momentum, nesterov=nesterov),
         on.apply(orthogonalizer or best()),
         on.bind(transforms.signs)(error_feedback=error_feedback),
+        *([decay] if decoupled else []),
         optax.scale_by_learning_rate(learning_rate),
     )

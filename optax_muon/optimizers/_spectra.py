@@ -4,6 +4,7 @@ from typing import Any
 
 import optax
 
+from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon.linalg import SoftClip, SpectralMap
@@ -13,7 +14,7 @@ from optax_muon.linalg import SoftClip, SpectralMap
     kind="matrix",
     confidence="EXACT",
     state=StateSize(2, note="with another base, that of the base"),
-    chain="scale_by_adam -> SoftClip -> scale -> decay -> learning rate",
+    chain="scale_by_adam -> SoftClip -> scale_by_shape -> scale -> decay -> learning rate",
     learning_rate=1e-3,
 )
 def spectra(
@@ -24,6 +25,7 @@ def spectra(
     orthogonalizer: SpectralMap | None = None,
     scale: Any = 1.0,
     weight_decay: WeightDecay = 0.0,
+    shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: Any = None,
@@ -31,11 +33,11 @@ def spectra(
     r"""Bound the spectral norm of any optimizer's update, smoothly.
 
     For hidden matrices only. It keeps AdamW stable at rates where a few directions of its update grow too long, and
-    leaves the others as they are; an infinite cap is the base.
+    leaves the others as they are, but for the factor of the shape.
 
     .. math::
-        H_c(X) = (I + X X^T / c^2)^{-1/2} X, \qquad
-        W_t = W_{t-1} - \eta_t \left( a H_c(X_t) + \lambda W_{t-1} \right), \qquad X_t \text{ the base's update}
+        H_c(X) &= (I + X X^T / c^2)^{-1/2} X, \qquad X_t \text{ the base's update} \\
+        W_t &= W_{t-1} - \eta_t \left( a \, s(\text{shape}) H_c(X_t) + \lambda W_{t-1} \right)
 
     Args:
         learning_rate: as the base's.
@@ -43,6 +45,7 @@ def spectra(
         maximum: c; singular values approach it. 10 is the authors', 5 for their smallest model.
         orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
         scale: a.
+        shape_scale: s, an object of `optax_muon.shapes`; ``shapes.Constant(1.0)`` with an infinite cap is the base.
         state_dtype: of the default base's first moment.
 
     Differs from the authors' code: vectors, which it bends by their Euclidean norm, go to another optimizer; their
@@ -57,6 +60,7 @@ def spectra(
     return optax.chain(
         base or optax.scale_by_adam(mu_dtype=state_dtype),
         on.apply(clip),
+        on.scale_by_shape(shape_scale),
         optax.scale(scale),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -34,7 +34,7 @@ class _BySides(ShapeScale):
 @card(
     kind="roles",
     confidence="EXACT",
-    state=StateSize(2, "2 * (inputs**2 + outputs**2)", note="a side above ``max_side`` keeps none"),
+    state=StateSize(2, "2 * (inputs**2 + outputs**2)", note="a side of ``max_side`` or more keeps none"),
     chain="average_params -> multi_transform(ema -> scale_by_sign | set_to_zero | rotated(ema -> "
     "scale_by_sign)) -> decay -> learning rate -> scale_by_sides",
     learning_rate=0.2,
@@ -63,14 +63,14 @@ def splus(
         W_t &= W_{t-1} - \eta_t \, \frac{2}{m + n} \left( U_t + \lambda W_{t-1} \right)
 
     The bases are I at the first update, eigenvectors after it, and are renewed every ``refresh_every`` updates.
-    Vectors, embeddings and matrices with a side above ``max_side`` take ``other_scale`` instead of 2 / (m + n);
+    Vectors, embeddings and matrices with a side of ``max_side`` or more take ``other_scale`` instead of 2 / (m + n);
     vectors take plain signs.
 
     Args:
         learning_rate: about 0.2, or AdamW's times twice the width.
         second_moment_decay: of the Gram matrices.
         refresh_every: updates between eigendecompositions.
-        max_side: a longer side is left unrotated, and keeps no factor.
+        max_side: a side of this length or longer is left unrotated, and keeps no factor.
         average_decay: of the parameters' average, which takes the weights before each step.
         other_scale: what multiplies the rate of all but matrices of the common kind.
         weight_decay: multiplied by the learning rate and the shape's factor.
@@ -84,7 +84,9 @@ def splus(
     transforms.require_fraction("splus: momentum", momentum)
     on = Stages(leaves, placement, state_dtype)
     signs = optax.chain(on.ema(momentum), optax.scale_by_sign())
-    basis = EigenBasis(second_moment_decay, refresh_every, max_side, "decompose", count_from=1)
+    # The authors rotate what is shorter than their limit, SOAP's what is no longer than its own.
+    longest = max_side - 1 if max_side > 0 else max_side
+    basis = EigenBasis(second_moment_decay, refresh_every, longest, "decompose", count_from=1)
     turned = on.bind(transforms.rotated)(signs, basis, roles=MATRICES)
 
     def group(params: PyTree) -> PyTree[str]:

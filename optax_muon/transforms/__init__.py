@@ -7,6 +7,7 @@ from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._alternation import AlternationState as AlternationState
 from optax_muon.transforms._alternation import alternate as alternate
+from optax_muon.transforms._averaged_lmo import average_lmo as average_lmo
 from optax_muon.transforms._averaging import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
@@ -18,6 +19,7 @@ from optax_muon.transforms._by_role import keys_by_path as keys_by_path
 from optax_muon.transforms._by_role import scale_by_role as scale_by_role
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
+from optax_muon.transforms._compression import ExactWeightsState as ExactWeightsState
 from optax_muon.transforms._compression import FollowingState as FollowingState
 from optax_muon.transforms._compression import follow as follow
 from optax_muon.transforms._compression import scale_by_mean_sign as scale_by_mean_sign
@@ -49,6 +51,7 @@ from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo
 from optax_muon.transforms._placement_report import placement_report as placement_report
+from optax_muon.transforms._precision import compute_in as compute_in
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
 from optax_muon.transforms._retraction import project_weights as project_weights
 from optax_muon.transforms._rms import scale_to_rms as scale_to_rms

@@ -10,6 +10,7 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import init_memory, map_with_memory, norm_over, reduced_shape
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.transforms._precision import promoted
 from optax_muon.transforms._variance_reduction import require_previous
 
 Form = Literal["A", "I"]
@@ -53,7 +54,7 @@ def closed_loop_momentum(
         form: ``A``, or ``I`` with variance reduction: ``update`` then takes ``grads_at_previous_params``.
         version: of the paper. 1 makes rho monotone, by its minimum so far, and has a = 2; 2 has a = 1.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
-        accumulator_dtype: of M; None: the parameter's own.
+        accumulator_dtype: of M, and of gamma M where it is wider than the gradient's; None: the parameter's own.
 
     State: 1 float per parameter, 5 per matrix.
 
@@ -90,7 +91,7 @@ def closed_loop_momentum(
         table = accepted(updates, leaves)
         average, scalars = map_with_memory(turn, updates, table, state.scalars, *others)
         steps, _ = map_with_memory(lambda m, leaf, loop: (m * loop["gamma"], loop), average, table, scalars)
-        emitted = optax.tree.cast_like(steps, updates)
+        emitted = promoted(steps, updates, state.average)
         return emitted, ClosedLoopState(optax.tree.cast_like(average, state.average), scalars)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -11,6 +11,7 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, sum_over
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.transforms._precision import promoted
 
 
 def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
@@ -48,10 +49,10 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransfo
 
 
 class FollowingState(NamedTuple):
-    """State of `follow` and of `step_by_messages`.
+    """State of `follow`.
 
     Attributes:
-        value: the estimate, or the exact weights, shaped like the parameters.
+        value: the estimate, shaped like the parameters.
         compressor: the compressor's own state.
     """
 
@@ -86,6 +87,7 @@ def follow(
     def update_fn(updates, state, params=None, **extra_args):
         """Send a compressed difference, and emit the estimate that it makes."""
         # The compressor sees what the estimate lacks: that vanishes as the estimate arrives, and its error with it.
+        updates = promoted(updates, updates, state.value)
         behind = jax.tree.map(lambda u, d: u - d, updates, state.value)
         message, inner = compressor.update(behind, state.compressor, params, **extra_args)
         value = jax.tree.map(lambda d, m: (d + m).astype(d.dtype), state.value, message)
@@ -94,39 +96,59 @@ def follow(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def step_by_messages(compressor: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+class ExactWeightsState(NamedTuple):
+    """State of `step_by_messages`.
+
+    Attributes:
+        value: the exact weights X, shaped like the parameters.
+        compressor: the compressor's own state.
+        inner: the inner optimizer's.
+    """
+
+    value: PyTree
+    compressor: optax.OptState
+    inner: optax.OptState
+
+
+def step_by_messages(
+    compressor: optax.GradientTransformation, inner: optax.GradientTransformation | None = None
+) -> optax.GradientTransformationExtraArgs:
     r"""Take the step on exact weights kept here, and let the parameters follow by compressed differences.
 
-    Put it last, after the learning rate: the parameters are what a server broadcasts, and gradients are taken there.
+    The parameters are what a server broadcasts, and gradients are taken there.
 
     .. math::
-        X_t = X_{t-1} + U_t, \qquad W_t = W_{t-1} + C(X_t - W_{t-1}), \qquad X_0 = W_0
+        X_t = X_{t-1} + \text{inner}(G_t; X_{t-1}), \qquad W_t = W_{t-1} + C(X_t - W_{t-1}), \qquad X_0 = W_0
 
     Args:
         compressor: a contraction, e.g. `scale_by_mean_sign`.
+        inner: an optimizer with its learning rate; the exact weights are its parameters, so that its decay acts on
+            them. None: what arrives is the step, put it last in a chain.
 
     Raises:
         ValueError: by ``update``, without parameters.
 
-    State: 1 float per parameter, and the compressor's.
+    State: 1 float per parameter, the compressor's and the inner optimizer's.
 
     References:
         github.com/intsystems/SignMuon (2026).
     """
     compressor = optax.with_extra_args_support(compressor)
+    stepper = optax.with_extra_args_support(inner or optax.identity())
 
     def init_fn(params):
-        return FollowingState(jax.tree.map(jnp.asarray, params), compressor.init(params))
+        return ExactWeightsState(jax.tree.map(jnp.asarray, params), compressor.init(params), stepper.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
         """Step the exact weights, and emit the compressed difference to the parameters."""
         if params is None:
             raise ValueError("step_by_messages needs the parameters: call update(grads, state, params)")
+        steps, stepping = stepper.update(updates, state.inner, state.value, **extra_args)
         # Kept here for good: small updates add up in it until a message carries them over.
-        exact = jax.tree.map(lambda x, u: (x + u).astype(x.dtype), state.value, updates)
+        exact = jax.tree.map(lambda x, u: (x + u).astype(x.dtype), state.value, steps)
         behind = jax.tree.map(lambda x, w: x - w, exact, params)
-        message, inner = compressor.update(behind, state.compressor, params, **extra_args)
-        return optax.tree.cast_like(message, updates), FollowingState(exact, inner)
+        message, compressing = compressor.update(behind, state.compressor, params, **extra_args)
+        return optax.tree.cast_like(message, updates), ExactWeightsState(exact, compressing, stepping)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 

@@ -78,7 +78,9 @@ def in_diagonal_metric(
         wide = v.astype(_wide(v))
         hat = wide / (1 - decay ** count.astype(wide.dtype))
         # s is the root of Adam's denominator: both divisions together make the whole one.
-        return jnp.sqrt(jnp.sqrt(hat) + eps) if form == "adam" else jnp.sqrt(hat + eps)
+        size = jnp.sqrt(jnp.sqrt(hat) + eps) if form == "adam" else jnp.sqrt(hat + eps)
+        # Without an epsilon, entries whose gradients were all zero stay as they are.
+        return jnp.where(size == 0, 1, size)
 
     def update_fn(updates, state, params=None, *, gradients: Any = None, **extra_args):
         """Average the squares, then divide before and after the inner rule."""

@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from optax_muon._numbers import require_fraction
 from optax_muon.linalg._arithmetic import accumulator_dtype as wide_dtype
+from optax_muon.transforms._precision import promoted
 
 
 class FirstGradientEmaState(NamedTuple):
@@ -34,7 +35,8 @@ def first_gradient_ema(decay: Any, *, accumulator_dtype: Any = None) -> optax.Gr
 
     Args:
         decay: the decay rate beta, in [0, 1), or a schedule of it by the step from zero.
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of what is emitted where it is wider than the gradient's; None: the
+            parameter's own.
 
     Raises:
         ValueError: for a decay outside [0, 1).
@@ -59,7 +61,7 @@ def first_gradient_ema(decay: Any, *, accumulator_dtype: Any = None) -> optax.Gr
             return retained.astype(wide) * old.astype(wide) + (1 - retained).astype(wide) * new.astype(wide)
 
         averages = jax.tree.map(average, state.average, updates)
-        out = optax.tree.cast_like(averages, updates)
+        out = promoted(averages, updates, state.average)
         return out, FirstGradientEmaState(
             optax.safe_increment(state.count), optax.tree.cast_like(averages, state.average)
         )

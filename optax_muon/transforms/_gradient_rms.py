@@ -44,13 +44,16 @@ def divide_by_gradient_rms(
     """
     squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
 
+    def divided(x, v):
+        size = jnp.sqrt(v) + eps
+        return (x / jnp.where(size == 0, 1, size)).astype(x.dtype)  # with no eps, entries that were always zero stay so
+
     def update_fn(updates, state, params=None, *, gradients: PyTree | None = None, **extra_args):
         """Average the squares of the gradients, and divide by their root."""
         del params, extra_args
         seen = updates if gradients is None else gradients
         # Starting at the first square instead of zero, the average needs no bias correction.
         mean, inner = squares.update(jax.tree.map(lambda g: jnp.real(g * jnp.conj(g)), seen), state.squares)
-        divided = jax.tree.map(lambda x, v: (x / (jnp.sqrt(v) + eps)).astype(x.dtype), updates, mean)
-        return divided, GradientRmsState(inner)
+        return jax.tree.map(divided, updates, mean), GradientRmsState(inner)
 
     return optax.GradientTransformationExtraArgs(lambda params: GradientRmsState(squares.init(params)), update_fn)

@@ -12,6 +12,7 @@ from optax_muon.linalg import PowerStep
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
+from optax_muon.transforms._precision import promoted
 
 
 class LowRankMomentumState(NamedTuple):
@@ -52,7 +53,7 @@ def low_rank_momentum(
         eps: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
-        accumulator_dtype: of the momentum; None: the parameter's own.
+        accumulator_dtype: of the momentum, and of Y where it is wider than the gradient's; None: the parameter's own.
         seed: of the first subspace.
 
     State: 1 float per parameter, and ``rank`` per input of every matrix.
@@ -74,6 +75,7 @@ def low_rank_momentum(
     def update_fn(updates, state, params=None, **extra_args):
         """Take one power step on momentum plus gradient, and forget a share of what it used."""
         del params, extra_args
+        updates = promoted(updates, updates, state.residual)
         whole = jax.tree.map(lambda m, g: m + g, state.residual, updates)
         direction, subspace, done = lift.apply(whole, state.subspace)
         residual = jax.tree.map(lambda b, seen: b - (1 - decay) * seen, whole, lift.used(whole, done))

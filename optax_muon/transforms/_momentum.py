@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
+from optax_muon.transforms._precision import promoted
 
 
 class NesterovEmaState(NamedTuple):
@@ -37,7 +38,8 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
     Args:
         decay: the decay rate beta, in [0, 1).
         debias: divide M by :math:`1 - \beta^{t+1}` and G by :math:`1 - \beta^t`, the form of `optax.contrib.muon`.
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of U where it is wider than the gradient's (see `compute_in`); None: the
+            parameter's own.
 
     Raises:
         ValueError: for a decay outside [0, 1).
@@ -56,6 +58,7 @@ def nesterov_ema(decay: Any, *, debias: bool = False, accumulator_dtype: Any = N
     def update_fn(updates, state, params=None):
         """Average, then look one step ahead."""
         del params
+        updates = promoted(updates, updates, state.average)
 
         def average(old, new):
             return decay * old + (1 - decay) * new
@@ -122,7 +125,7 @@ def two_rate_ema(step_decay: Any, average_decay: Any, *, accumulator_dtype: Any 
     Args:
         step_decay: beta_1, in [0, 1).
         average_decay: beta_2, in [0, 1).
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of U where it is wider than the gradient's; None: the parameter's own.
 
     Raises:
         ValueError: for a rate outside [0, 1).
@@ -141,6 +144,7 @@ def two_rate_ema(step_decay: Any, average_decay: Any, *, accumulator_dtype: Any 
     def update_fn(updates, state, params=None):
         """Mix for this step, and average for the next."""
         del params
+        updates = promoted(updates, updates, state.average)
 
         def average(decay, old, new, like):
             return (decay * old + (1 - decay) * new).astype(like.dtype)

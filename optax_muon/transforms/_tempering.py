@@ -96,8 +96,8 @@ def tempered(
             # Measured once: a decomposition of every gradient, for SoftMuon, is too much for each step.
             center, width = jax.lax.cond(state.count == hard_steps, describe, lambda: before)
         tau = temperature(state.count - hard_steps, steps - hard_steps, center, width, saturation, maximum)
-        hot = lambda: optax.tree.cast_like(hard(average), updates)  # noqa: E731
-        cold = lambda: optax.tree.cast_like(soft(average, tau), updates)  # noqa: E731
+        hot = lambda: optax.tree.cast_like(hard(average), average)  # noqa: E731
+        cold = lambda: optax.tree.cast_like(soft(average, tau), average)  # noqa: E731
         mapped = jax.lax.cond(state.count < hard_steps, hot, cold)
         return mapped, TemperedState(optax.safe_increment(state.count), center, width, inner)
 

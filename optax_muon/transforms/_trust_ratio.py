@@ -47,7 +47,7 @@ def scale_by_matrix_trust_ratio(
         maximum: r_max.
         calibration: None: c = 1. Else c is set at a matrix's first update so that its first ratio is 1; where a norm
             is under eps, by this object's factor of the shape.
-        eps: in units of the update; keeps the ratio finite.
+        eps: in units of the update; keeps the ratio of a short one small. A zero update stays zero without it.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
@@ -78,13 +78,15 @@ def scale_by_matrix_trust_ratio(
         """Scale the matrices of one parameter, and return their calibrations."""
         weight, step = norm_over(w, leaf), norm_over(d, leaf)
         if calibration is not None:
-            measurable = (weight >= eps) & (step >= eps)
+            measurable = (weight >= eps) & (step >= eps) & (weight > 0) & (step > 0)
             first = jnp.where(
                 measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
             )
             c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both sharded alike
             c = jnp.where(c > 0, c, first)
-        ratio = jnp.clip(weight / (c * step + eps), minimum, maximum)
+        length = c * step + eps
+        # Without an epsilon a zero update has no length: its ratio must be some number, so that it stays zero.
+        ratio = jnp.clip(weight / jnp.where(length == 0, 1, length), minimum, maximum)
         return (d * ratio).astype(d.dtype), c
 
     def update_fn(updates, state, params=None, **extra_args):

@@ -15,6 +15,7 @@ from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
+from optax_muon.transforms._precision import promoted
 
 
 class LastGradientState(NamedTuple):
@@ -50,6 +51,7 @@ def correct_by_last_gradient(weight: Any, *, accumulator_dtype: Any = None) -> o
     def update_fn(updates, state, params=None):
         """Correct by the last gradient, and keep this one."""
         del params
+        updates = promoted(updates, updates, state.last)
         corrected = jax.tree.map(lambda g, last: _corrected(g, last, weight), updates, state.last)
         return corrected, LastGradientState(optax.tree.cast_like(updates, state.last))
 
@@ -121,7 +123,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
     Args:
         decay: the decay rate beta, in [0, 1).
         gamma: strength of the variance reduction; 0 none, 1 in full.
-        accumulator_dtype: of the average; None: the parameter's own.
+        accumulator_dtype: of the average, and of U where it is wider than the gradient's; None: the parameter's own.
 
     Raises:
         ValueError: for a decay outside [0, 1).
@@ -139,6 +141,7 @@ def extrapolated_ema(decay: Any, gamma: Any, *, accumulator_dtype: Any = None) -
     def update_fn(updates, state, params=None):
         """Average, and extrapolate towards the gradient."""
         del params
+        updates = promoted(updates, updates, state.average)
         momentum = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.average, updates)
         # With average and extrapolation in one, no last gradient is kept.
         ahead = jax.tree.map(lambda m, g: ((1 - gamma) * m + gamma * g).astype(g.dtype), momentum, updates)

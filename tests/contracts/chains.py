@@ -19,6 +19,8 @@ WORDS = {
     "scale_by_learning_rate": "learning rate",
     "trace": "heavy_ball",
 }
+# A dtype around stages is none of them, and every card has it, muon inside of a variant too.
+CLEAR = ("chain", "compute_in")
 APPLIED = ("apply_to_matrices", "apply_with_gradients")  # told by what they apply
 OPTAX = (
     "add_decayed_weights", "chain", "ema", "multi_transform", "scale", "scale_by_adam", "scale_by_learning_rate",
@@ -52,7 +54,7 @@ class Watch:
     def words(self, name: str, args: Any, kwargs: Any) -> str:
         """Say a stage, with the stages inside it in brackets."""
         inside = [text for thing in (*args, *kwargs.values()) for text in self.told(thing)]
-        if name == "chain":
+        if name in CLEAR:
             return " -> ".join(inside)
         if name in APPLIED:
             return "orthogonalize" if args[0] == best() else type(args[0]).__name__

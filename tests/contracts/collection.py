@@ -13,6 +13,7 @@ OPS = [
     linalg.Center("reduction"),
     linalg.Composed(linalg.SVDPolar(), WHITEN),
     linalg.KroneckerWhitening(),
+    linalg.LaggedWhitening(),
     linalg.LeadingSubspace(rank=2),
     linalg.LowRankStorm(rank=2),
     WHITEN,

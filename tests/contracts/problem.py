@@ -49,7 +49,7 @@ SHARDED = {
     # The rest of a subspace as large as the matrix is small, and is brought to full size.
     "cosmos": {"rank": 2},
     # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.
-    "splus": {"max_side": 6, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
+    "splus": {"max_side": 7, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
 }
 AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
 RATES = {"splus": 10.0}  # times the common rate, where a shape scale makes that one tiny

@@ -88,6 +88,39 @@ def test_dtypes_and_state_are_stable(card, dtype):
         chex.assert_trees_all_equal_shapes_and_dtypes(abstract, jax.eval_shape(lambda: state))
 
 
+@every_card
+@pytest.mark.parametrize(("kept", "given"), [(jnp.bfloat16, {"state_dtype": jnp.float32}), (jnp.float32, {})])
+def test_updates_have_the_gradients_dtype_whatever_else_is_wider(card, kept, given):
+    tx = build(card, options=given)
+    params, grads = tree(0, kept), tree(1, jnp.bfloat16)
+    state = tx.init(params)
+    updates, after = jax.eval_shape(tx.update, grads, state, params)
+    assert {u.dtype for u in jax.tree.leaves(own(card, updates))} == {jnp.dtype(jnp.bfloat16)}
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, jax.eval_shape(lambda: state))
+
+
+@sampled
+def test_narrow_gradients_are_computed_on_in_the_states_dtype(card):
+    """Rounded once, at the end: the steps are those of widened gradients and parameters."""
+    tx, steps = build(card, options={"state_dtype": jnp.float32}), []
+    update = jax.jit(tx.update)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        params = jax.tree.map(lambda p: p.astype(dtype), tree(0, jnp.bfloat16))  # noqa: B023
+        state = tx.init(params)
+        for seed in (1, 2):
+            grads = jax.tree.map(lambda g: g.astype(dtype), tree(seed, jnp.bfloat16))  # noqa: B023
+            updates, state = update(grads, state, params)
+        taken = jax.tree.leaves(own(card, updates))
+        steps.append(np.concatenate([np.ravel(u.astype(jnp.bfloat16)).astype(float) for u in taken]))
+    # A rounding of the momentum alone makes 2e-3; other products of float32 tip an entry over now and then.
+    assert np.linalg.norm(steps[1] - steps[0]) < 1e-3 * np.linalg.norm(steps[0])
+
+
+def own(card, updates):
+    """Give what the card itself updates: the matrices, or all."""
+    return updates if card.kind == "roles" else [updates[m][k] for m, k in (path.split("/") for path in MATRICES)]
+
+
 @sampled
 def test_constant_schedule_equals_constant(card):
     params = tree(0)

@@ -11,6 +11,7 @@ import pytest
 import optax_muon as om
 from tests.references import harness
 from tests.references.kl_shampoo import kl_shampoo as reference
+from tests.references.kl_shampoo import lagged
 from tests.state import floats_per_parameter
 
 WHITEN = om.linalg.KroneckerWhitening
@@ -36,6 +37,46 @@ def test_bases_that_follow_by_iteration_come_close():
         cases = {"square": harness.CASES["square"]}
         tx = om.kl_shampoo(refresh_every=1, leaves={"square": cases["square"].leaf}, **common)
         harness.assert_matches(tx, functools.partial(reference, **common), cases=cases, tolerance=0.1)
+
+
+# The null space of a first factor has no basis of its own: only square matrices can be compared.
+FULL_RANK = {name: harness.CASES[name] for name in ("square", "fused")}
+
+
+@pytest.mark.parametrize("refresh_every", [1, 3])
+def test_lagged_form_matches_the_authors(refresh_every):
+    common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "weight_decay": 0.1}
+    common["refresh_every"] = refresh_every
+    with jax.enable_x64(True):
+        tx = om.kl_shampoo(form="lagged", leaves=harness.LEAVES, **common)
+        harness.assert_matches(tx, functools.partial(lagged, **common), cases=FULL_RANK)
+
+
+def test_lagged_form_looks_at_the_first_gradient_only():
+    rng = np.random.default_rng(0)
+    first, second = ({"w": jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)} for _ in range(2))
+    leaves = {"w": om.Leaf("hidden", 0, 1)}
+    tx = om.kl_shampoo(1.0, form="lagged", momentum=0.5, weight_decay=0.3, leaves=leaves)
+    updates, state = tx.update(first, tx.init(first), first)
+    np.testing.assert_array_equal(updates["w"], 0)
+    updates, state = tx.update(second, state, jax.tree.map(jnp.zeros_like, first))
+    # Both factors are 0.1 I, whatever the bases are, and have not seen this gradient; nor has the momentum the first.
+    np.testing.assert_allclose(updates["w"], -0.5 * second["w"] / 0.1, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="form"):
+        om.kl_shampoo(1.0, form="published")
+
+
+@pytest.mark.parametrize("max_side", [0, 5, 6])
+def test_lagged_form_leaves_long_sides_out(max_side):
+    params = {"up": {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)}}
+    tx = om.kl_shampoo(0.1, form="lagged", max_side=max_side)
+    kept = sum(2 * n * n + n for n in (6, 4) if n <= max_side)
+    assert round(floats_per_parameter(tx, params) * 24) == 24 + kept
+    state, update = tx.init(params), jax.jit(tx.update)
+    for _ in range(3):
+        updates, state = update(params, state, params)
+    assert jnp.isfinite(updates["up"]["kernel"]).all()
+    assert jnp.abs(updates["up"]["kernel"]).max() > 0.01
 
 
 def test_fixed_point_is_the_covariance_of_the_gradients():

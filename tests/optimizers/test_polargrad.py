@@ -29,6 +29,28 @@ def test_reference_in_x64(orthogonalizer, power, cases):
         harness.assert_matches(tx, functools.partial(reference, orth=orth, **options), cases=cases)
 
 
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_polar_first_reference_in_x64(power):
+    options = {"learning_rate": 0.02, "momentum": 0.9, "power": power, "weight_decay": 0.3, "order": "polar_first"}
+    with jax.enable_x64(True):
+        tx = om.polargrad(orthogonalizer=EXACT, leaves=harness.LEAVES, **options)
+        harness.assert_matches(tx, functools.partial(reference, orth=harness.numpy_map(EXACT), **options))
+
+
+def test_polar_first_forgets_at_once_how_large_gradients_were():
+    tx = om.polargrad(1.0, momentum=0.5, orthogonalizer=EXACT, order="polar_first")
+    params = only(np.eye(4))
+    state = tx.init(params)
+    sizes = []
+    for size in (10.0, 1e-9):
+        updates, state = tx.update(only(size * np.eye(4)), state, params)
+        sizes.append(-updates["up"]["kernel"])
+    np.testing.assert_allclose(sizes[0], 0.5 * 40 * np.eye(4), rtol=1e-5)
+    np.testing.assert_allclose(sizes[1], 0.75 * 4e-9 * np.eye(4), rtol=1e-5)  # 10 by an average of steps
+    with pytest.raises(ValueError, match="order"):
+        om.polargrad(1.0, order="both")
+
+
 def only(x):
     return {"up": {"kernel": jnp.asarray(x, jnp.float32)}}
 

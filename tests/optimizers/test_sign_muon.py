@@ -27,6 +27,27 @@ def test_reference_in_x64(name, feedback):
         harness.assert_matches(tx, expected, cases=harness.CASES if (name, feedback) == ("muon_sign", True) else FEW)
 
 
+@pytest.mark.parametrize("feedback", [False, True], ids=["plain", "feedback"])
+def test_decoupled_decay_in_x64(feedback):
+    options = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.5, "decoupled": True}
+    with jax.enable_x64(True):
+        leaves = {name: case.leaf for name, case in FEW.items()}
+        tx = om.sign_muon(orthogonalizer=SVD, error_feedback=feedback, leaves=leaves, **options)
+        expected = functools.partial(sign_muon.sign_muon, orth=polar, feedback=feedback, **options)
+        harness.assert_matches(tx, expected, cases=FEW)
+
+
+def test_feedback_decays_the_exact_weights():
+    # Without gradients X decays by itself, and W runs after it by its signs.
+    weights = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)}
+    tx = om.muon_sign(0.1, error_feedback=True, weight_decay=1.0, leaves={"w": om.Leaf("hidden", 0, 1)})
+    params, state, update = weights, tx.init(weights), jax.jit(tx.update)
+    for _ in range(5):
+        updates, state = update(jax.tree.map(jnp.zeros_like, weights), state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    np.testing.assert_allclose(state.value["w"], 0.9**5 * weights["w"], rtol=1e-5)
+
+
 def direction(make, x, **options):
     tx = make(1.0, orthogonalizer=SVD, **options)
     params = {"w": jnp.asarray(x, jnp.float32)}

@@ -85,9 +85,9 @@ def test_htmuon_between_its_turns_is_muon():
         updates, state = step(params, state, params)
         out.append(-updates["w"])
     polar = np.sqrt(8 / 5) * SVD.apply(X)
-    np.testing.assert_allclose(out[1], polar, atol=1e-5)
+    np.testing.assert_allclose(out[0], polar, atol=1e-5)
     np.testing.assert_array_equal(out[0], out[2])
-    assert jnp.abs(out[0] - polar).max() > 1e-2
+    assert jnp.abs(out[1] - polar).max() > 1e-2  # the authors count from one, and act where P divides
 
 
 def test_pion_head_by_head():
@@ -125,14 +125,22 @@ def test_kaon_stays_below_its_bound_and_keeps_the_vectors():
     np.testing.assert_allclose(cross, jnp.diag(jnp.diagonal(cross)), atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (6, 9)])
+def test_kaon_does_not_move_what_has_rank_one(shape):
+    m, n = (jax.random.normal(jax.random.key(i), (size,)) for i, size in enumerate(shape))
+    assert jnp.linalg.norm(update(om.kaon, jnp.outer(m, n))) < 1e-3
+
+
 def test_mucon_and_spectra_at_their_ends():
     options = {"nesterov": False, "momentum": 0.0, "shape_scale": om.shapes.Constant(1.0)}
     np.testing.assert_allclose(update(om.mucon, X, maximum=1e6, **options), X, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(update(om.mucon, 1e6 * X, **options), SVD.apply(X), atol=1e-4)
     base = {"base": optax.identity()}
-    np.testing.assert_allclose(update(om.spectra, X, maximum=1e6, **base), X, atol=1e-5)
-    np.testing.assert_allclose(update(om.spectra, 1e6 * X, maximum=2.0, **base), 2 * SVD.apply(X), atol=1e-4)
-    assert jnp.linalg.svd(update(om.spectra, 50 * X, maximum=2.0), compute_uv=False).max() < 2
+    root = np.sqrt(8 / 5)  # of outputs over inputs
+    np.testing.assert_allclose(update(om.spectra, X, maximum=1e6, **base), root * X, atol=1e-5)
+    np.testing.assert_allclose(update(om.spectra, X.T, maximum=1e6, **base), X.T, atol=1e-5)
+    np.testing.assert_allclose(update(om.spectra, 1e6 * X, maximum=2.0, **base), 2 * root * SVD.apply(X), atol=1e-4)
+    assert jnp.linalg.svd(update(om.spectra, 50 * X, maximum=2.0), compute_uv=False).max() < 2 * root
 
 
 def test_low_rank_muon_sketches_large_matrices_alone():
@@ -147,6 +155,8 @@ def test_low_rank_muon_sketches_large_matrices_alone():
     projection = y @ y.T
     seen = jnp.linalg.svd(projection @ large, compute_uv=False).sum()
     np.testing.assert_allclose(jnp.sum(y * large), seen, rtol=1e-4)
+    edge = jnp.linalg.svd(update(om.low_rank_muon, large[:6], **options), compute_uv=False)
+    np.testing.assert_allclose(edge, [1, 1, 1, 0, 0, 0], atol=1e-5)  # from the threshold on, itself included
     low = large[:, :3] @ jax.random.normal(jax.random.key(2), (3, 9))
     np.testing.assert_allclose(update(om.low_rank_muon, low, **options), SVD.apply(low), atol=1e-3)
 

@@ -1,12 +1,12 @@
-"""SignMuon (arXiv 2605.16311) and the orders of sign and polar factor with EF21. EXACT but for one decay.
+"""SignMuon (arXiv 2605.16311) and the orders of sign and polar factor with EF21. EXACT.
 
 One worker. The first is as third parties restate it, the others from the authors' code of "SignMuon, MuonSign, and the
-Role of Error Feedback"; on which weights the decay of EF21-MuonSign acts is our reading.
+Role of Error Feedback".
 
     C(Y) = mean |Y| sgn(Y);  M <- mu M + (1 - mu) G (sign_muon: G + lambda W), with Nesterov mu M + (1 - mu) G
     sign_muon:   D = sgn(orth(M));        EF21: d <- d + C(orth(M) - d), D = d
     muon_usign:  D = orth(sgn(M));        EF21: g <- g + C(M - g), D = orth(g)
-    muon_sign:   D = sgn(orth(sgn(M)));   EF21: g as above, X <- X - eta (s orth(g) + lambda W), W <- W + C(X - W)
+    muon_sign:   D = sgn(orth(sgn(M)));   EF21: g as above, X <- X - eta (s orth(g) + lambda X), W <- W + C(X - W)
 """
 
 import numpy as np
@@ -17,13 +17,14 @@ def compress(y):
     return np.abs(y).mean() * np.sign(y)
 
 
-def sign_muon(w, gradients, orth, *, learning_rate, feedback, momentum=0.95, weight_decay=0.0):
-    """Run over ``gradients`` from weights ``w``, both (out, in); the decay is coupled, there is no Nesterov step."""
+def sign_muon(w, gradients, orth, *, learning_rate, feedback, momentum=0.95, weight_decay=0.0, decoupled=False):
+    """Run over ``gradients`` from weights ``w``, both (out, in); there is no Nesterov step."""
     m, d = np.zeros_like(w), np.zeros_like(w)
     for g in gradients:
-        m = momentum * m + (1 - momentum) * (g + weight_decay * w)
+        inside, beside = (0, weight_decay) if decoupled else (weight_decay, 0)
+        m = momentum * m + (1 - momentum) * (g + inside * w)
         d = d + compress(orth(m) - d)
-        w = w - learning_rate * (d if feedback else np.sign(orth(m)))
+        w = (1 - learning_rate * beside) * w - learning_rate * (d if feedback else np.sign(orth(m)))
     return w
 
 
@@ -47,7 +48,7 @@ def muon_sign(w, gradients, orth, *, learning_rate, feedback, momentum=0.95, wei
         n = momentum * m + (1 - momentum) * g
         if feedback:
             e = e + compress(n - e)
-            x = x - learning_rate * (np.sqrt(max(1, w.shape[0] / w.shape[1])) * orth(e) + weight_decay * w)
+            x = x - learning_rate * (np.sqrt(max(1, w.shape[0] / w.shape[1])) * orth(e) + weight_decay * x)
             w = w + compress(x - w)
         else:
             w = w - learning_rate * (np.sign(orth(np.sign(n))) / np.sqrt(w.shape[1]) + weight_decay * w)

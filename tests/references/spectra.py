@@ -1,6 +1,7 @@
 """SPECTRA around Adam, from the authors' code (arXiv 2603.14315). EXACT for matrices.
 
-X = Adam's direction;  H_c(X) = U diag(s / sqrt(1 + s^2 / c^2)) V^T;  W <- (1 - lambda eta) W - a eta H_c(X)
+X = Adam's direction;  H_c(X) = U diag(s / sqrt(1 + s^2 / c^2)) V^T
+W <- (1 - lambda eta) W - a sqrt(max(1, out/in)) eta H_c(X)
 """
 
 import numpy as np
@@ -13,5 +14,7 @@ def spectra(w, gradients, *, learning_rate, maximum, scale=1.0, weight_decay=0.0
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
         u, s, vh = np.linalg.svd(m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps), full_matrices=False)
         h = u * (s / np.sqrt(1 + s * s / maximum**2)) @ vh
-        w = (1 - learning_rate * weight_decay) * w - scale * learning_rate * h
+        w = (1 - learning_rate * weight_decay) * w - scale * np.sqrt(
+            max(1, w.shape[0] / w.shape[1])
+        ) * learning_rate * h
     return w

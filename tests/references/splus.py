@@ -25,7 +25,7 @@ def splus(
 ):
     """Run over ``gradients`` from ``w``, both (out, in); ``final="average"`` gives the average of the weights."""
     w, m, e = np.array(w, np.float64), np.zeros_like(w), np.zeros_like(w)
-    sides = [axis for axis in (0, 1) if w.shape[axis] <= max_side]
+    sides = [axis for axis in (0, 1) if w.shape[axis] < max_side]
     factor, basis = {axis: 0.0 for axis in sides}, {}
     for t, g in enumerate(gradients, start=1):
         m = momentum * m + (1 - momentum) * g

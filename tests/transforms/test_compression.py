@@ -42,6 +42,15 @@ def test_an_exact_compressor_is_no_compressor():
     assert (state.value["w"] == 2).all()
 
 
+def test_an_inner_optimizer_sees_the_exact_weights():
+    params, zero = {"w": jnp.full((2, 3, 4), 8.0)}, {"w": jnp.zeros((2, 3, 4))}
+    tx = step_by_messages(optax.scale(0.0), optax.chain(optax.add_decayed_weights(0.5), optax.scale(-1.0)))
+    state = tx.init(params)
+    for expected in (4.0, 2.0):  # the parameters stay where they are
+        _, state = tx.update(zero, state, params)
+        assert (state.value["w"] == expected).all()
+
+
 def test_parameters_follow_the_exact_weights():
     params = {"w": jnp.zeros((2, 3, 4))}
     step = {"w": jax.random.normal(jax.random.key(0), (2, 3, 4))}

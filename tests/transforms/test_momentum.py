@@ -33,7 +33,7 @@ def test_dtypes(debias):
     params = jnp.ones(3, jnp.bfloat16)
     state = tx.init(params)
     u, after = tx.update(params, state)
-    assert u.dtype == jnp.bfloat16
+    assert u.dtype == jnp.float32
     assert state.average.dtype == after.average.dtype == jnp.float32
 
 

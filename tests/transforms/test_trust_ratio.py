@@ -69,3 +69,16 @@ def test_refusals():
     tx = scale_by_matrix_trust_ratio(0.5, 1.5)
     with pytest.raises(ValueError, match="parameters"):
         tx.update({}, tx.init({}))
+
+
+@pytest.mark.parametrize("calibration", [None, ROOT])
+@pytest.mark.parametrize("maximum", [10.0, np.inf])
+def test_without_epsilon_a_zero_update_stays_zero(calibration, maximum):
+    d, w = arrays()
+    d, w = d.at[:2].set(0), w.at[1:].set(0)  # a zero update, both zero, zero weights
+    tx = scale_by_matrix_trust_ratio(0.0, maximum, calibration=calibration, eps=0.0, leaves=STACKED)
+    state = tx.init({"w": w})
+    for _ in range(2):
+        y, state = tx.update({"w": d}, state, {"w": w})
+        assert jnp.isfinite(y["w"]).all()
+        np.testing.assert_array_equal(y["w"][:2], 0)

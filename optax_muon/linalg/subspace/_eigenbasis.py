@@ -33,7 +33,9 @@ def from_basis(x: Float[Array, "*batch m n"], bases: dict[str, Array]) -> Array:
     return FLOAT32.matmul(x, bases["right"].mT) if "right" in bases else x
 
 
-def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"], how: Array | int) -> Array:
+def followed(
+    basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"], how: Array | int, *, sort: bool = True
+) -> Array:
     """Bring a basis nearer to the eigenvectors of a positive semi-definite factor.
 
     Args:
@@ -42,6 +44,7 @@ def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m
         how: `KEEP` the basis, `DECOMPOSE` the factor, or `ITERATE`: one step of orthogonal iteration, largest
             eigenvalues first. The order of the columns is kept, so what was measured along them stays valid. A scalar,
             shared by the stack, so that a branch not taken costs nothing.
+        sort: whether an iteration takes the columns in the order of their eigenvalues, as QR wants it, or as they are.
 
     Returns:
         The basis that follows, ``(*batch, m, m)``.
@@ -56,6 +59,8 @@ def followed(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m
     def iterate(basis, factor):
         """Take one step of orthogonal iteration."""
         product = FLOAT32.matmul(factor, basis)
+        if not sort:
+            return jnp.linalg.qr(product)[0]
         # QR favours its first columns, so they are sorted by diag(Q^T S Q) for it, as SOAP's authors do, and put back:
         # they permute the second moment instead, which a map cannot reach.
         order = jnp.argsort(-jnp.sum(basis * product, axis=-2), axis=-1)

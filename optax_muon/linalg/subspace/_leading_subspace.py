@@ -90,7 +90,8 @@ class LeadingSubspace(GradientOp):
         size = jnp.sqrt(second / (1 - beta**t))
         # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
-        adam = FLOAT32.matmul(basis, inside / (size + floor + self.eps).astype(wide))
+        size = (size + floor + self.eps).astype(wide)
+        adam = FLOAT32.matmul(basis, inside / jnp.where(size == 0, 1, size))
         joined = adam + self.gamma * self._rest(ahead, ahead - FLOAT32.matmul(basis, inside))
         # RMS 1 whatever the mixture, so that one learning rate serves every rank and gamma.
         y = _of_norm(joined, (x.shape[-1] * x.shape[-2]) ** 0.5)

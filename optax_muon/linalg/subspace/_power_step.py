@@ -77,5 +77,6 @@ class PowerStep(MatrixOp):
         p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
         r = FLOAT32.matmul(wide, p)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
-        q = r / (jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps)
+        length = jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps
+        q = r / jnp.where(length == 0, 1, length)
         return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))
