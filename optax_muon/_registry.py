@@ -58,7 +58,7 @@ class Card:
     learning_rate: float = 0.02
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    renamed: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     static: tuple[str, ...] = ()
 
     @property
@@ -73,7 +73,9 @@ registry = MappingProxyType(_cards)
 """Name -> `Card` of every named optimizer."""
 
 
-def card(*, state: StateSize, renamed: Mapping[str, str] = MappingProxyType({}), **fields: Any) -> Callable[[F], F]:
+def card(
+    *, state: StateSize, renamed: Mapping[str, str | tuple[str, ...]] = MappingProxyType({}), **fields: Any
+) -> Callable[[F], F]:
     """Register the decorated optimizer under its own name, with the fields of `Card`, and complete its docstring.
 
     What it makes computes in its ``state_dtype`` and gives the gradients' dtype, by `transforms.compute_in`.

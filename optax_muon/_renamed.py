@@ -22,8 +22,10 @@ def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]
     return find
 
 
-def renamed_arguments(**names: str) -> Callable[[F], F]:
+def renamed_arguments(**names: str | tuple[str, ...]) -> Callable[[F], F]:
     """Let a function take its old keywords, ``old="new"``, with a `DeprecationWarning`; its signature is the new one.
+
+    An old argument that held several values becomes several, ``old=("first", "second")``.
 
     Raises:
         TypeError: at the call, where old and new are both given.
@@ -39,7 +41,7 @@ def renamed_arguments(**names: str) -> Callable[[F], F]:
     return decorate
 
 
-def renamed_fields(**names: str) -> Callable[[C], C]:
+def renamed_fields(**names: str | tuple[str, ...]) -> Callable[[C], C]:
     """Let a dataclass take its old keywords, as `renamed_arguments` does for a function."""
 
     def decorate(cls: C) -> C:
@@ -55,11 +57,14 @@ def renamed_fields(**names: str) -> Callable[[C], C]:
     return decorate
 
 
-def _translated(who: str, names: Mapping[str, str], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _translated(who: str, names: Mapping[str, str | tuple[str, ...]], kwargs: dict[str, Any]) -> dict[str, Any]:
     for old in [name for name in names if name in kwargs]:
-        new = names[old]
-        if new in kwargs:
-            raise TypeError(f"{who}: {old} is the old name of {new}; give one of them")
-        warnings.warn(f"{who}: {old} is now {new}", DeprecationWarning, stacklevel=3)
-        kwargs[new] = kwargs.pop(old)
+        target = names[old]
+        several = (target,) if isinstance(target, str) else target
+        said = " and ".join(several)
+        if any(new in kwargs for new in several):
+            raise TypeError(f"{who}: {old} is the old name of {said}; give one of them")
+        warnings.warn(f"{who}: {old} is now {said}", DeprecationWarning, stacklevel=3)
+        values = (kwargs.pop(old),) if isinstance(target, str) else kwargs.pop(old)
+        kwargs.update(zip(several, values, strict=True))
     return kwargs

@@ -1,6 +1,6 @@
 """AMUSE: anytime Muon on a schedule-free average."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
@@ -8,6 +8,7 @@ from optax_muon import shapes, transforms
 from optax_muon._numbers import is_known
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -23,15 +24,15 @@ def amuse(
     *,
     warmup_steps: int,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     interpolation: float = 0.9,
-    exponent: Any = 1.0,
+    exponent: Number = 1.0,
     form: Literal["weights", "steps", "published"] = "weights",
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Muon without a schedule: a fast iterate, its average, and gradients ever nearer to the average.
 

@@ -1,12 +1,11 @@
 """ASGO: one-sided Shampoo."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg.subspace._eigenbasis import Refresh
 from optax_muon.linalg.subspace._whitening import OneSidedWhitening
 
@@ -22,14 +21,14 @@ from optax_muon.linalg.subspace._whitening import OneSidedWhitening
 def asgo(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: Any = 0.9,
-    second_moment_decay: Any = 0.8,
+    momentum: Number = 0.9,
+    second_moment_decay: Number = 0.8,
     rms: float = 0.2,
     refresh_every: int = 1,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide the momentum by the root of the smaller side's averaged Gram matrix.
 

@@ -1,12 +1,11 @@
 """COSMOS."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg.subspace._leading_subspace import LeadingSubspace
 
@@ -23,15 +22,15 @@ def cosmos(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
-    second_moment_decay: Any = 0.95,
+    momentum: Number = 0.95,
+    second_moment_decay: Number = 0.95,
     rank: int = 64,
-    gamma: Any = 0.2,
-    ratio: Any = 0.2,
+    gamma: Number = 0.2,
+    ratio: Number = 0.2,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run SOAP's Adam in the leading input subspace of the gradients and Muon on the rest.
 

@@ -1,12 +1,11 @@
 """Dion."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 
 
 @card(
@@ -21,14 +20,14 @@ def dion(
     learning_rate: optax.ScalarOrSchedule,
     *,
     rank: int = 768,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.Spectral(),  # noqa: B008 - immutable
     eps: float = 1e-8,
     seed: int = 0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step along the leading directions of the momentum alone, and keep the rest for later.
 

@@ -1,12 +1,11 @@
 """Muon with error feedback."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import NearestMultiple
 
@@ -22,10 +21,10 @@ def ef_muon(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step along the polar factor, fitted in length, and carry on what it leaves out.
 

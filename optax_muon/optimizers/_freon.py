@@ -1,12 +1,11 @@
 """Freon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import Freon
 from optax_muon.optimizers._muon import muon
 
@@ -20,14 +19,14 @@ from optax_muon.optimizers._muon import muon
 def freon(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    c: Any = 2 / 3,
-    momentum: Any = 0.95,
+    c: Number = 2 / 3,
+    momentum: Number = 0.95,
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Raise the momentum's singular values to the power 1 - 2c, free of scale.
 

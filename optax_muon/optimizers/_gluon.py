@@ -8,6 +8,7 @@ import optax
 from optax_muon import norms as om_norms
 from optax_muon._options import Leaves, Placement, Stages
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap
 from optax_muon.norms import Norm
 
@@ -23,11 +24,11 @@ def gluon(
     *,
     norms: Mapping[str, Norm] | None = None,
     radii: Mapping[str, Any] | Any = 1.0,
-    momentum: Any = 0.9,
+    momentum: Number = 0.9,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step every layer along the oracle of its norm, by a radius of its own that may follow its smoothness.
 

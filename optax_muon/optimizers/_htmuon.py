@@ -1,12 +1,11 @@
 """HTMuon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap, SpectralPower, best
 
 
@@ -23,13 +22,13 @@ def htmuon(
     power: SpectralPower = SpectralPower(0.125),  # noqa: B008 - immutable
     interval: int = 1,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.1,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Raise the momentum's singular values to a small power, so that part of their heavy tail survives.
 

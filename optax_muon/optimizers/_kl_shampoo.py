@@ -8,6 +8,7 @@ import optax
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg.subspace._eigenbasis import Refresh
 from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening
 from optax_muon.linalg.subspace._whitening import KroneckerWhitening
@@ -31,8 +32,8 @@ LAGGED = "2 * (inputs**2 + outputs**2) + inputs + outputs"  # eigenvalues are ke
 def kl_shampoo(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: Any = 0.9,
-    second_moment_decay: Any = 0.95,
+    momentum: Number = 0.9,
+    second_moment_decay: Number = 0.95,
     refresh_every: int = 10,
     max_side: int = 10000,
     eps: float = 1e-8,
@@ -40,7 +41,7 @@ def kl_shampoo(
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Whiten the momentum by a Kronecker covariance of the gradients, without Adam inside.
 

@@ -1,13 +1,12 @@
 """LiMuon: Muon on STORM's momentum, stored whole or at low rank."""
 
-from typing import Any
-
 import jax
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -26,14 +25,14 @@ def limuon(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.9,
+    momentum: Number = 0.9,
     rank: int | None = None,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     seed: int | jax.Array = 0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise a momentum corrected by a second gradient of the same batch.
 

@@ -1,13 +1,12 @@
 """LionMuon."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -18,19 +17,21 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
     chain="two_rate_ema -> alternate(orthogonalize -> scale_by_shape | scale_by_sign) -> decay -> "
     "scale_by_schedule -> learning rate",
     learning_rate=1e-3,
+    renamed={"momentum": ("step_decay", "average_decay")},
 )
 def lion_muon(
     learning_rate: optax.ScalarOrSchedule,
     *,
     period: int = 2,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: tuple[Any, Any] = (0.9, 0.99),
-    sign_scale: Any = 0.05,
+    step_decay: Number = 0.9,
+    average_decay: Number = 0.99,
+    sign_scale: Number = 0.05,
     weight_decay: WeightDecay = 0.1,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise Lion's direction at every P-th step and take its sign at the others.
 
@@ -45,7 +46,8 @@ def lion_muon(
     Args:
         learning_rate: of the orthogonalised steps; 1e-3 for P = 2 is the authors', more for a longer period.
         period: P, in steps.
-        momentum: beta_1 and beta_2, each in [0, 1).
+        step_decay: beta_1, in [0, 1).
+        average_decay: beta_2, in [0, 1).
         sign_scale: rho, the rate of the sign steps over the learning rate.
         weight_decay: decoupled, multiplied by the rate of the step.
 
@@ -58,7 +60,7 @@ def lion_muon(
     on = Stages(leaves, placement, state_dtype)
     orthogonal = optax.chain(on.apply(orthogonalizer or best()), on.scale_by_shape(shape_scale))
     return optax.chain(
-        on.bind(transforms.two_rate_ema)(*momentum),
+        on.bind(transforms.two_rate_ema)(step_decay, average_decay),
         transforms.alternate(period, orthogonal, otherwise=optax.scale_by_sign()),
         decayed_weights(weight_decay),
         # After the decay, which takes the rate of the step.

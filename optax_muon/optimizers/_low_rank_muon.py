@@ -1,12 +1,11 @@
 """Low-rank Muon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import BySize, ColumnSketch, RandomizedPolar, Sketch, SpectralMap, best
 from optax_muon.optimizers._muon import muon
 
@@ -25,13 +24,13 @@ def low_rank_muon(
     threshold: int = 500,
     orthogonalizer: SpectralMap | None = None,
     sketch: Sketch = ColumnSketch(),  # noqa: B008 - immutable
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise the part of the momentum that a few random columns span.
 

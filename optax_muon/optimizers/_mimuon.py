@@ -1,12 +1,11 @@
 """MiMuon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import Gate, Gated, SpectralGap, SpectralMap, best
 from optax_muon.optimizers._muon import muon
 
@@ -24,13 +23,13 @@ def mimuon(
     *,
     gate: Gate,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise the momentum where its singular values are well apart, and use it as it is elsewhere.
 

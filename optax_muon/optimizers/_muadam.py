@@ -1,12 +1,13 @@
 """MuAdam and MuAdam-SANIA."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -21,15 +22,15 @@ def muadam(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.9,
-    second_moment_decay: Any = 0.95,
+    momentum: Number = 0.9,
+    second_moment_decay: Number = 0.95,
     eps: float = 1e-8,
     form: Literal["adam", "sania"] = "adam",
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise in coordinates that Adam's second moment has rescaled.
 

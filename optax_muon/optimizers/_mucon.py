@@ -1,12 +1,11 @@
 """MuCon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralClip, SpectralMap
 from optax_muon.optimizers._muon import muon
 
@@ -21,15 +20,15 @@ from optax_muon.optimizers._muon import muon
 def mucon(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    maximum: Any = 1.0,
+    maximum: Number = 1.0,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Cap the momentum's singular values instead of setting them all to one.
 

@@ -1,12 +1,11 @@
 """Muon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -20,13 +19,13 @@ def muon(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise the momentum of every hidden matrix.
 

@@ -1,12 +1,11 @@
 """Muon with implicit gradient transport."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -21,13 +20,13 @@ def muon_igt(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.9,
-    transport: Any = 1.0,
+    momentum: Number = 0.9,
+    transport: Number = 1.0,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Muon on gradients taken ahead, whose average is then not late.
 

@@ -1,7 +1,6 @@
 """MuonMax, with Momo's model truncation."""
 
 import functools
-from typing import Any
 
 import optax
 
@@ -9,6 +8,7 @@ from optax_muon import norms, transforms
 from optax_muon._numbers import require_finite_positive
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap
 from optax_muon.matrices._partition import for_matrices
 from optax_muon.shapes import Constant
@@ -29,15 +29,15 @@ def muon_max(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
-    second_moment_decay: Any = 0.95,
+    momentum: Number = 0.95,
+    second_moment_decay: Number = 0.95,
     eps: float = 1e-8,
     spectral_scale: float = 1.0,
-    lower_bound: Any = None,
+    lower_bound: Number | None = None,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Descend steepest under the largest spectral norm of all hidden matrices, and by Adam's direction elsewhere.
 

@@ -7,6 +7,7 @@ import optax
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -32,15 +33,15 @@ def muon_mvr(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
-    gamma: Any = 0.025,
+    momentum: Number = 0.95,
+    gamma: Number = 0.025,
     previous: Literal["last_batch", "same_batch"] = "last_batch",
     clip: Any | None = 1.0,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise a momentum whose variance a previous gradient reduces.
 

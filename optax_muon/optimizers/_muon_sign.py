@@ -1,12 +1,11 @@
 """MuonSign."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.optimizers._muon_usign import muon_usign
 
@@ -23,13 +22,13 @@ def muon_sign(
     *,
     error_feedback: bool = False,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Compress both ways: the sign of the orthogonalised sign of the momentum, MuonSign.
 

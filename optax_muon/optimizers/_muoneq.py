@@ -1,12 +1,13 @@
 """MuonEq."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -23,14 +24,14 @@ def muoneq(
     *,
     side: Literal["output", "reduction", "both"] = "output",
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     eps: float = 1e-8,
     weight_decay: WeightDecay = 0.1,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(0.2),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Even out the vectors of the momentum before it is orthogonalised.
 

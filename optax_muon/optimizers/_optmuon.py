@@ -1,12 +1,11 @@
 """OptMuon: Muon that sets its own momentum and step size."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike
 from optax_muon.linalg import SpectralMap, best
 from optax_muon.linalg._nearest import OfSameNorm
 from optax_muon.transforms._closed_loop import Form, Version
@@ -27,7 +26,7 @@ def optmuon(
     version: Version = 2,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Muon with momentum and step size from the gradients' own history.
 

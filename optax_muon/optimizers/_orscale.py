@@ -1,12 +1,11 @@
 """OrScale."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -16,22 +15,23 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
     state=StateSize(1, forms=(Form("with calibration", {"calibration": shapes.Constant(1.0)}, StateSize(1, "1")),)),
     chain="nesterov_heavy_ball -> orthogonalize -> scale_by_shape -> decay -> scale_by_matrix_trust_ratio -> "
     "learning rate",
-    renamed={"epsilon": "eps"},
+    renamed={"epsilon": "eps", "clip": ("min_ratio", "max_ratio")},
 )
 def orscale(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Constant(1.0),  # noqa: B008 - immutable
-    clip: tuple[float, float] = (0.5, 1.5),
+    min_ratio: Number = 0.5,
+    max_ratio: Number = 1.5,
     calibration: shapes.ShapeScale | None = None,
     eps: float = 1e-6,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step by a fixed fraction of every matrix's own norm along the orthogonalised momentum.
 
@@ -50,7 +50,8 @@ def orscale(
         nesterov: look one step ahead.
         weight_decay: lambda, part of the direction whose norm is taken.
         shape_scale: s, an object of `optax_muon.shapes`.
-        clip: r_min and r_max.
+        min_ratio: r_min, positive or zero.
+        max_ratio: r_max.
         calibration: None: c = 1. Else c makes every matrix's first ratio 1; where a norm is under eps it is this
             object's factor of the shape.
         eps: keeps the ratio finite.
@@ -65,6 +66,6 @@ def orscale(
         on.apply(orthogonalizer or best()),
         on.scale_by_shape(shape_scale),
         decayed_weights(weight_decay),
-        on.bind(transforms.scale_by_matrix_trust_ratio)(*clip, calibration=calibration, eps=eps),
+        on.bind(transforms.scale_by_matrix_trust_ratio)(min_ratio, max_ratio, calibration=calibration, eps=eps),
         optax.scale_by_learning_rate(learning_rate),
     )

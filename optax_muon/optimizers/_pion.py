@@ -1,12 +1,11 @@
 """Pion, the high-pass filter."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import HighPass
 from optax_muon.optimizers._muon import muon
 
@@ -23,13 +22,13 @@ def pion(
     *,
     promotions: int = 3,
     steps: int = 5,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.RMSMatch(2.0),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keep the large singular directions of the momentum at unit size and filter the small ones out.
 

@@ -1,12 +1,13 @@
 """PolarGrad."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
 from optax_muon import norms, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap
 
 
@@ -21,13 +22,13 @@ def polargrad(
     learning_rate: optax.ScalarOrSchedule,
     *,
     orthogonalizer: SpectralMap | None = None,
-    momentum: Any = 0.95,
-    power: Any = 1.0,
+    momentum: Number = 0.95,
+    power: Number = 1.0,
     order: Literal["momentum_first", "polar_first"] = "momentum_first",
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Orthogonalise the momentum and step by its nuclear norm: steepest descent under the spectral norm.
 

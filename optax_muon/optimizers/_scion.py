@@ -12,6 +12,7 @@ from optax_muon import norms as om_norms
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap, SVDPolar
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.norms import Norm
@@ -28,12 +29,12 @@ def scion(
     *,
     norms: Mapping[str, Norm] | None = None,
     radii: Mapping[str, Any] | float = 1.0,
-    momentum: Any = 0.9,
+    momentum: Number = 0.9,
     weight_decay: WeightDecay = 1.0,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step every parameter along the oracle of its role's norm, inside a ball of that norm.
 

@@ -1,12 +1,11 @@
 """Schedule-free NorMuon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -24,14 +23,14 @@ def sf_normuon(
     *,
     warmup_steps: int,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.8,
-    second_moment_decay: Any = 0.95,
+    momentum: Number = 0.8,
+    second_moment_decay: Number = 0.95,
     interpolation: float = 0.9,
     rms: float = 0.2,
     weight_decay: WeightDecay = 0.05,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run NorMuon without a schedule, gradients between a fast iterate and its average.
 

@@ -1,12 +1,11 @@
 """SignMuon."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
@@ -22,13 +21,13 @@ def sign_muon(
     *,
     error_feedback: bool = False,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
     decoupled: bool = False,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take the sign of the orthogonalised momentum.
 

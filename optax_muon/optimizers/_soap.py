@@ -1,13 +1,12 @@
 """SOAP: Adam in Shampoo's eigenbasis."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import optax
 
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg.subspace._eigenbasis import Basis, EigenBasis
 
 
@@ -22,15 +21,15 @@ from optax_muon.linalg.subspace._eigenbasis import Basis, EigenBasis
 def soap(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: Any = 0.95,
-    second_moment_decay: Any = 0.95,
-    eps: Any = 1e-8,
+    momentum: Number = 0.95,
+    second_moment_decay: Number = 0.95,
+    eps: Number = 1e-8,
     basis: Basis = EigenBasis(),  # noqa: B008 - immutable
     skip_first: bool = True,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Adam in slowly turning eigenbases of the gradient's averaged Gram matrices.
 

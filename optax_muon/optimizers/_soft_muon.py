@@ -1,7 +1,5 @@
 """SoftMuon."""
 
-from typing import Any
-
 import jax
 import optax
 
@@ -9,6 +7,7 @@ from optax_muon import shapes, transforms
 from optax_muon._numbers import require_share
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import Ridge, SpectralMap, Spectrum, best
 
 
@@ -28,13 +27,13 @@ def soft_muon(
     hard_fraction: float = 0.9,
     orthogonalizer: SpectralMap | None = None,
     ridge: SpectralMap | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     maximum_temperature: float = 1e9,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Muon, and near the end of training let small singular directions step less.
 

@@ -11,6 +11,7 @@ from optax_muon import transforms
 from optax_muon._numbers import is_known, require_share
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 
 
 @card(
@@ -30,14 +31,14 @@ def soft_signum(
     *,
     steps: int,
     hard_fraction: float = 0.9,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
     maximum_temperature: float = 1e9,
     eps: float = 1e-4,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take the sign of the momentum, and near the end of training a tanh that lets small entries step less.
 

@@ -1,12 +1,11 @@
 """SPECTRA."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SoftClip, SpectralMap
 
 
@@ -21,14 +20,14 @@ def spectra(
     learning_rate: optax.ScalarOrSchedule,
     *,
     base: optax.GradientTransformation | None = None,
-    maximum: Any = 10.0,
+    maximum: Number = 10.0,
     orthogonalizer: SpectralMap | None = None,
-    scale: Any = 1.0,
+    scale: Number = 1.0,
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Bound the spectral norm of any optimizer's update, smoothly.
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg.subspace._eigenbasis import EigenBasis
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import factors_over
@@ -43,8 +44,8 @@ class _BySides(ShapeScale):
 def splus(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: Any = 0.9,
-    second_moment_decay: Any = 0.999,
+    momentum: Number = 0.9,
+    second_moment_decay: Number = 0.999,
     refresh_every: int = 100,
     max_side: int = 10000,
     average_decay: float = 0.999,
@@ -52,7 +53,7 @@ def splus(
     weight_decay: WeightDecay = 0.01,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take signs in the eigenbasis of the averaged Gram matrices, and evaluate at an average of the weights.
 

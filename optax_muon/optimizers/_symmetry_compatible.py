@@ -8,6 +8,7 @@ import optax
 from optax_muon import norms, shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap
 
 
@@ -23,11 +24,11 @@ def symmetry_compatible(
     *,
     ops: Mapping[str, SpectralMap | MatrixOp] | None = None,
     rates: Mapping[str, Any] | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Give every layer an update rule with the symmetries of that layer.
 

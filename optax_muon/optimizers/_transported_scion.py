@@ -9,6 +9,7 @@ from optax_muon import norms as om_norms
 from optax_muon import transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import SpectralMap
 from optax_muon.norms import Norm
 
@@ -24,13 +25,13 @@ def transported_scion(
     *,
     norms: Mapping[str, Norm] | None = None,
     radii: Mapping[str, Any] | float = 1.0,
-    momentum: Any = 0.9,
-    transport: Any = 1.0,
+    momentum: Number = 0.9,
+    transport: Number = 1.0,
     weight_decay: WeightDecay = 0.0,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Scion on gradients taken ahead, whose average is then not late.
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import is_known
 from optax_muon._renamed import renamed_arguments
+from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import factors_over, init_memory, map_with_memory, norm_over, reduced_shape
@@ -27,8 +28,8 @@ class TrustRatioState(NamedTuple):
 
 @renamed_arguments(epsilon="eps")
 def scale_by_matrix_trust_ratio(
-    minimum: float,
-    maximum: float,
+    minimum: Number,
+    maximum: Number,
     *,
     calibration: ShapeScale | None = None,
     eps: float = 1e-6,

@@ -75,13 +75,15 @@ def test_shared_sentences_are_used():
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 @pytest.mark.parametrize(("card", "old", "new"), RENAMED)
 def test_old_arguments_work_with_a_warning(card, old, new):
-    value = inspect.signature(card.make).parameters[new].default
-    with pytest.warns(DeprecationWarning, match=f"{card.name}: {old} is now {new}") as warned:
+    parameters, several = inspect.signature(card.make).parameters, isinstance(new, tuple)
+    value = tuple(parameters[name].default for name in new) if several else parameters[new].default
+    first, said = (new[0], " and ".join(new)) if several else (new, new)
+    with pytest.warns(DeprecationWarning, match=f"{card.name}: {old} is now {said}") as warned:
         card.make(0.1, **card.defaults, **{old: value})
     assert warned[0].filename == __file__
     assert old not in inspect.signature(card.make).parameters
-    with pytest.raises(TypeError, match=f"{old} is the old name of {new}"):
-        card.make(0.1, **card.defaults, **{old: value, new: value})
+    with pytest.raises(TypeError, match=f"{old} is the old name of {said}"):
+        card.make(0.1, **card.defaults, **{old: value, first: value})
 
 
 @jax.disable_jit()  # nothing here is worth a compilation

@@ -21,6 +21,7 @@ SETTINGS = {
     "soft_muon": {"steps": STEPS, "hard_fraction": 0.0},
     "soft_signum": {"steps": STEPS, "hard_fraction": 0.0},
     "limuon": {"rank": 2},
+    "orscale": {"max_ratio": 1e3},
     "amuse": {"warmup_steps": 2},
     # Signs along bases of null spaces are arbitrary: only sides of full rank, which have 6, are rotated.
     "splus": {"max_side": 7, "refresh_every": 1},
@@ -32,6 +33,9 @@ CHANGES = {
     "seed": 1,
     "maximum_temperature": 1.0,
     "clip": 100.0,
+    # The ratio has to meet its bounds.
+    "min_ratio": 50.0,
+    "max_ratio": 1e-3,
     "maximum": 0.1,
 }
 # Numbers whose change no update can show, and why.

@@ -40,7 +40,9 @@ def test_between_its_turns_it_is_lion():
 def test_period_one_is_muon_where_the_rates_agree():
     weights, gradients = harness.problem(np.float32, cases=FEW)
     options = {"orthogonalizer": SVD, "weight_decay": 0.1, "leaves": LEAVES}
-    ours = harness.run(om.lion_muon(0.1, period=1, momentum=(0.9, 0.9), **options), weights, gradients[:3])
+    ours = harness.run(
+        om.lion_muon(0.1, period=1, step_decay=0.9, average_decay=0.9, **options), weights, gradients[:3]
+    )
     muon = om.muon(0.1, nesterov=False, momentum=0.9, shape_scale=om.shapes.RMSMatch(0.2), **options)
     theirs = harness.run(muon, weights, gradients[:3])
     for name in FEW:
@@ -51,4 +53,4 @@ def test_refusals():
     with pytest.raises(ValueError, match="period"):
         om.lion_muon(0.1, period=0)
     with pytest.raises(ValueError, match="step_decay"):
-        om.lion_muon(0.1, momentum=(1.0, 0.9))
+        om.lion_muon(0.1, step_decay=1.0)

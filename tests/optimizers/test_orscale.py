@@ -41,7 +41,9 @@ def test_first_lm_step_is_that_of_muon_matched_to_adamw():
 
 
 def test_relative_change_is_the_learning_rate_where_nothing_is_clipped():
-    weights, updates = first_updates(om.orscale(0.1, clip=(0.0, 1e9), orthogonalizer=SVD, leaves=harness.LEAVES))
+    weights, updates = first_updates(
+        om.orscale(0.1, min_ratio=0.0, max_ratio=1e9, orthogonalizer=SVD, leaves=harness.LEAVES)
+    )
     for name, case in FEW.items():
         for w, u in zip(case.matrices(weights[name]), case.matrices(np.asarray(updates[name])), strict=True):
             np.testing.assert_allclose(np.linalg.norm(u), 0.1 * np.linalg.norm(w), rtol=1e-4)
@@ -49,7 +51,7 @@ def test_relative_change_is_the_learning_rate_where_nothing_is_clipped():
 
 def test_a_closed_clip_is_muon():
     options = {"orthogonalizer": SVD, "weight_decay": 0.1, "leaves": harness.LEAVES}
-    _, ours = first_updates(om.orscale(0.1, clip=(1.0, 1.0), **options))
+    _, ours = first_updates(om.orscale(0.1, min_ratio=1.0, max_ratio=1.0, **options))
     _, theirs = first_updates(om.muon(0.1, shape_scale=om.shapes.Constant(1.0), **options))
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)

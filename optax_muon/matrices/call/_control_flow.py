@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from optax_muon.matrices.call._reshaping import resized
 from optax_muon.matrices.call._rules import Walk, rule, shape_of
-from optax_muon.matrices.call._structure import resized
 from optax_muon.matrices.call._value import Dims, Place, Value, joined, repeated
 
 TURNS = 3

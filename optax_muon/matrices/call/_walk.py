@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from optax_muon.matrices.call import _control_flow, _elementwise, _products, _structure  # noqa: F401 - they fill RULES
+from optax_muon.matrices.call import _control_flow, _elementwise, _products, _reshaping  # noqa: F401 - they fill RULES
 from optax_muon.matrices.call._record import Product, Record
 from optax_muon.matrices.call._rules import RULES, source_of
 from optax_muon.matrices.call._value import Dims, Place, Value, data
