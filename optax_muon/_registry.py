@@ -82,6 +82,7 @@ def card(
     """
 
     def register(make: F) -> F:
+        """Complete the docstring first, since every wrapper copies it."""
         name = make.__name__
         if name in _cards:
             raise ValueError(f"two optimizers are called {name!r}")
@@ -100,6 +101,8 @@ def card(
 
 
 def _in_state_dtype(make: F) -> F:
+    """Let what ``make`` makes compute in its ``state_dtype``."""
+
     @functools.wraps(make)
     def build(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
         return transforms.compute_in(make(*args, **options), options.get("state_dtype"))
