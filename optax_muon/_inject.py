@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import optax
 
 from optax_muon._named import remembered
-from optax_muon._structure import static_arguments
+from optax_muon._static_arguments import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 # `optax.inject_hyperparams` takes any callable for a schedule of the step, also one that makes leaves.

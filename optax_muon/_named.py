@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import optax
 
-from optax_muon._structure import require_static, static_arguments
+from optax_muon._static_arguments import require_static, static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 

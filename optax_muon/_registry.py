@@ -15,7 +15,7 @@ from optax_muon._options import SHARED
 from optax_muon._renamed import renamed_arguments
 from optax_muon._state_size import Form as Form
 from optax_muon._state_size import StateSize as StateSize
-from optax_muon._structure import static_arguments
+from optax_muon._static_arguments import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 

@@ -154,7 +154,6 @@ def _costs(op: Op, options: Options) -> Callable[[Sequence[Item]], Costs]:
         return matrix_flops(op, m, n, jnp.dtype(dtype))
 
     def of(members: Sequence[Item]) -> Costs:
-        """Give the costs of items of one dtype."""
         dtype = members[0].kind.dtype
         whole = all(item.kind.split is None for item in members)
         teams = team_costs(op, jnp.dtype(dtype)) if options.teams and whole else None
