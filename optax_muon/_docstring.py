@@ -43,11 +43,13 @@ def completed(make: Callable[..., Any], shared: Mapping[str, Shared], state: str
     """
     if make.__doc__ is None:  # python -OO
         return Prose("", "", "none")
+    # Python 3.13 strips the margin when it compiles and 3.11 does not; cleandoc makes both alike.
     before, said, after = _cut(inspect.cleandoc(make.__doc__))
     names = list(inspect.signature(make).parameters)
     unknown, missing = set(said) - set(names), [name for name in names if name not in said and name not in shared]
     if unknown or missing:
         raise TypeError(f"{make.__name__}: Args describes {sorted(unknown)} in vain, and not {missing}")
+    # In the order of the signature, whatever the docstring's own.
     entries = [_entry(name, said.get(name), shared.get(name, Shared(""))) for name in names]
     text = "\n".join([before.rstrip("\n"), "", "Args:", *entries, "", _wrapped(state), "", after.strip("\n")]) + "\n"
     paper = _matched(r"(?<=^References:\n)(?:    .*\n?)+", after)
@@ -58,11 +60,14 @@ def _cut(doc: str) -> tuple[str, dict[str, str], str]:
     """What stands before the Args, its entries by name, and what stands behind."""
     before, _, rest = doc.partition("\nArgs:\n")
     block = _matched(r"(?:    .*\n?|\n(?=    ))*", rest)  # indented lines, and empty ones between them
+    # A name stands four columns in; what continues an entry stands eight in, so a colon there begins none.
     entries = re.finditer(r"^    (\w+): .*(?:\n {8}.*)*", block, re.MULTILINE)
     return before, {entry[1]: entry[0] for entry in entries}, rest[len(block) :]
 
 
 def _entry(name: str, own: str | None, shared: Shared) -> str:
+    """Write one argument's entry: the docstring's own words, else the shared ones, and what is always said."""
+    # Left as it is written, with its own line breaks, where there is nothing to add.
     if own is not None and not shared.always:
         return own
     words = f"{own or f'{name}: {shared.usually}'} {shared.always}".split()
@@ -70,13 +75,17 @@ def _entry(name: str, own: str | None, shared: Shared) -> str:
 
 
 def _wrapped(text: str, first: str = "", then: str = "") -> str:
+    """Fill a paragraph."""
+    # A hyphen may be a minus or part of a name, and is no place to break.
     return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
 
 
 def _matched(pattern: str, text: str) -> str:
+    """Return the first match, or nothing."""
     found = re.search(pattern, text, re.MULTILINE)
     return found[0] if found else ""
 
 
 def _one_line(text: str) -> str:
+    """Join lines, without the full stop, for a cell of a table."""
     return " ".join(text.split()).rstrip(".")

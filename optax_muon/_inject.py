@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import optax
 
 from optax_muon._named import remembered
-from optax_muon._structure import static_arguments
+from optax_muon._static_arguments import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
+# `optax.inject_hyperparams` takes any callable for a schedule of the step, also one that makes leaves.
 NOT_SCHEDULES = ("leaves", "placement")
 
 
@@ -40,12 +41,14 @@ def inject_hyperparams(make: F, static_args: str | Iterable[str] = (), hyperpara
         >>> state.hyperparams["learning_rate"] = jnp.asarray(0.01)
     """
     further = (static_args,) if isinstance(static_args, str) else tuple(static_args)
+    # Only those that it has: optax raises for static names that are no arguments.
     known = {name for name in NOT_SCHEDULES if name in inspect.signature(make).parameters}
     static = static_arguments(make) | known | set(further)
     injected = optax.inject_hyperparams(make, static_args=static, hyperparam_dtype=hyperparam_dtype)
 
     @functools.wraps(make)
     def build(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        """Keep the call, so that a partition can make the whole again with its axes."""
         return remembered(injected, args, kwargs)
 
     return build  # pyright: ignore[reportReturnType] - wraps keeps the signature

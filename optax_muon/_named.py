@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import optax
 
-from optax_muon._structure import refuse_traced, static_arguments
+from optax_muon._static_arguments import require_static, static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -32,10 +32,12 @@ class Recipe:
     @property
     def has_leaves(self) -> bool:
         """Whether the caller gave axes himself."""
+        # Keyword-only in every named optimizer, so that the positional arguments need no look.
         return self.kwargs.get("leaves") is not None
 
     def remake(self, leaves: Any) -> optax.GradientTransformation:
         """Make the optimizer again with these axes."""
+        # ``make`` is the function below the decorator: what it makes has its axes, and needs no recipe.
         return self.make(*self.args, **self.kwargs | {"leaves": leaves})
 
 
@@ -46,6 +48,7 @@ class Named(optax.GradientTransformationExtraArgs):
         recipe: the call that made it, or None.
     """
 
+    # Of the class: `_replace` and `_make` pass by ``__new__``, and their copies must not claim a recipe.
     recipe: Recipe | None = None
 
     def __new__(cls, init: Any, update: Any, recipe: Recipe | None = None):
@@ -80,6 +83,7 @@ def saying(leaves: Any) -> Iterator[Said]:
 
 def remembered(make: Callable[..., optax.GradientTransformation], args: tuple, kwargs: dict[str, Any]) -> Named:
     """Call ``make`` and keep the call."""
+    # Callers hand extra arguments to a `Named` unasked; a plain transformation would raise on them.
     tx = optax.with_extra_args_support(make(*args, **kwargs))
     return Named(tx.init, tx.update, Recipe(make, args, kwargs))
 
@@ -96,7 +100,9 @@ def named(make: F, static: tuple[str, ...] = ()) -> F:
 
     @functools.wraps(make)
     def build(*args: Any, **kwargs: Any) -> Named:
-        refuse_traced(make.__name__, structure, kwargs)
+        """Make the optimizer, with the axes said where it was given none, and keep the call."""
+        # `optax.inject_hyperparams` passes every argument by name, so an array can only come as a keyword.
+        require_static(make.__name__, structure, kwargs)
         said = _said.get()
         if said is not None and takes_leaves and kwargs.get("leaves") is None:
             said.heard = True

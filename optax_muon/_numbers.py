@@ -49,5 +49,7 @@ def require_whole(what: str, value: Any, least: int = 1) -> None:
 
 
 def _require(what: str, value: Any, holds: Callable[[float], bool], says: str) -> None:
+    """Raise for a number that can be looked at and does not hold."""
+    # NaN fails every comparison, so each of these tests turns it away.
     if is_known(value) and not holds(float(value)):
         raise ValueError(f"{what} must be {says}, not {value}")

@@ -79,12 +79,14 @@ class Stages:
 
     def bind(self, make: Callable[P, T]) -> Callable[P, T]:
         """Give a transform of `optax_muon.transforms` those of the shared options that it takes."""
+        # One dtype under two names: averages have an accumulator, as optax calls it; other states a state.
         options = {
             "leaves": self.leaves,
             "placement": self.placement,
             "accumulator_dtype": self.state_dtype,
             "state_dtype": self.state_dtype,
         }
+        # By signature, so that a transform without matrix work is handed no placement.
         taken = inspect.signature(make).parameters
         return functools.partial(make, **{name: value for name, value in options.items() if name in taken})  # pyright: ignore[reportCallIssue, reportReturnType]
 

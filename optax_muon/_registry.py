@@ -15,7 +15,7 @@ from optax_muon._options import SHARED
 from optax_muon._renamed import renamed_arguments
 from optax_muon._state_size import Form as Form
 from optax_muon._state_size import StateSize as StateSize
-from optax_muon._structure import static_arguments
+from optax_muon._static_arguments import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -82,6 +82,7 @@ def card(
     """
 
     def register(make: F) -> F:
+        """Complete the docstring first, since every wrapper copies it."""
         name = make.__name__
         if name in _cards:
             raise ValueError(f"two optimizers are called {name!r}")
@@ -100,6 +101,8 @@ def card(
 
 
 def _in_state_dtype(make: F) -> F:
+    """Let what ``make`` makes compute in its ``state_dtype``."""
+
     @functools.wraps(make)
     def build(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
         return transforms.compute_in(make(*args, **options), options.get("state_dtype"))

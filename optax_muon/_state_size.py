@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from optax_muon._formula import evaluate
+
 
 @dataclasses.dataclass(frozen=True)
 class StateSize:
@@ -12,8 +14,8 @@ class StateSize:
 
     Attributes:
         per_parameter: floats for each entry.
-        per_matrix: formula, in Python, of what comes on top for each matrix, in ``inputs``, ``outputs`` and the
-            optimizer's ``rank``.
+        per_matrix: formula, with ``+``, ``*``, ``**`` and ``min``, of what comes on top for each matrix, in ``inputs``,
+            ``outputs`` and the optimizer's ``rank``.
         forms: the same with other arguments than the defaults.
         note: what no count of one matrix shows: other leaves, what stands outside of the optimizer.
     """
@@ -23,10 +25,14 @@ class StateSize:
     forms: tuple["Form", ...] = ()
     note: str = ""
 
+    def __post_init__(self):
+        """Raise a ValueError where the formula cannot be read."""
+        self.floats(1, 1, 1)
+
     def floats(self, inputs: int, outputs: int, rank: int = 0) -> int:
         """Count the floats of one matrix."""
-        names = {"inputs": inputs, "outputs": outputs, "rank": rank, "min": min}
-        return self.per_parameter * inputs * outputs + eval(self.per_matrix, {"__builtins__": {}}, names)
+        names = {"inputs": inputs, "outputs": outputs, "rank": rank}
+        return self.per_parameter * inputs * outputs + evaluate(self.per_matrix, names)
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -38,12 +44,15 @@ class StateSize:
         return f"State: {unit}{str(self).removeprefix(str(self.per_parameter))}."
 
     def _alone(self) -> str:
+        """Say what the counts are, without forms and note."""
         if self.per_matrix == "0":
             return str(self.per_parameter)
+        # Read by people as mathematics, though counted as Python.
         formula = re.sub(r" ?\*\* ?", "^", self.per_matrix)
         return (f"{self.per_parameter}, and " if self.per_parameter else "") + f"{formula} per matrix"
 
     def _notes(self) -> list[str]:
+        """List the note, where there is one."""
         return [self.note] if self.note else []
 
 

@@ -9,8 +9,6 @@ import tokenize
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Folders of the package whose docstrings and comments are held to the same words.
-ROOMS: tuple[str, ...] = ("linalg", "norms")
 WORDS = {
     r"\b(lie|lies|lay|lying)\b": "is, is sharded",
     r"\bon the spot\b": "on the local device",
@@ -33,17 +31,19 @@ NATURAL = re.compile(
 # The pages that say what things were called.
 QUOTES = {"changelog.md", "contributing.md"}
 PAGES = [*(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name not in QUOTES), ROOT / "README.md"]
-FILES = [path for room in ROOMS for path in sorted((ROOT / "optax_muon" / room).rglob("*.py"))]
+# Every folder of the package: docstrings, comments and messages are held to the same words.
+FILES = sorted((ROOT / "optax_muon").rglob("*.py"))
 
 
 def prose(path):
-    """What a file says in words: a page whole, of a module its docstrings and comments."""
+    """What a file says in words: a page whole, of a module its docstrings, messages and comments."""
     text = path.read_text()
     if path.suffix == ".md":
         return text
-    nodes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    strings = [n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     comments = [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
-    return "\n".join([*(ast.get_docstring(node) or "" for node in nodes), *comments])
+    # A string with a blank in it is a sentence or a part of one; others are names, old ones among them.
+    return "\n".join([*(string for string in strings if " " in string), *comments])
 
 
 def wrong(text):

@@ -104,7 +104,7 @@ def measure(
         Path -> `Measurement`.
 
     Cost: per matrix 1 HVP for J_t and 10 to ``lanczos.iterations`` for L_t; one gradient and one orthogonalisation for
-    all. Memory: seven trees like the parameters and the residuals of one gradient.
+    all. Peak memory: seven trees like the parameters and the residuals of one gradient.
 
     References:
         Shen et al., arXiv 2505.23737 v1, eq. (4) and theorem 4.8.

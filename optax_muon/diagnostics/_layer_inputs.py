@@ -24,7 +24,7 @@ def layer_inputs(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Arr
     Raises:
         ValueError: if no dense layer was called.
 
-    Cost: no HVP; one forward pass, and the memory of its activations. Pure: jit a function that reduces them, e.g. to
+    Cost: no HVP; one forward pass, and its activations' memory. Pure: jit a function that reduces them, e.g. to
     `stable_rank`. Layers under `nn.scan` and `nn.remat` are traced apart and cannot be seen.
 
     References:

@@ -97,4 +97,5 @@ def _needs_key(op: SpectralMap | MatrixOp) -> bool:
 
 
 def _takes(op: SpectralMap | MatrixOp) -> tuple[str, ...]:
+    """Name the further matrices that a member takes; a `SpectralMap` takes none."""
     return op.takes if isinstance(op, MatrixOp) else ()

@@ -44,6 +44,7 @@ def map_stack(
         return _map_spectrum(op, stack, reuse), (), Info()
 
     def one(args: tuple[Array, PyTree, Array | None, dict[str, Array]]) -> tuple[Array, PyTree, Info]:
+        """Apply the operation to one matrix with what belongs to it."""
         x, carry, key, others = args
         return op.apply(x, carry, key=key, **others)
 
@@ -78,6 +79,7 @@ def split_stack(x: Array, sizes: Sequence[int]) -> list[Array]:
         return [lax.slice_in_dim(x, i, i + size) for i, size in zip(starts, sizes, strict=True)]
 
     def unseen(x: Array) -> list[Array]:
+        """Slice at offsets that the compiler cannot see."""
         known, hidden = _true(x), lax.optimization_barrier(tuple(jnp.int32(i) for i in starts))
         return [_piece(x, known, i, size) for i, size in zip(hidden, sizes, strict=True)]
 
@@ -122,6 +124,7 @@ def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
     size = next((d for d in range(min(size, count), max(1, min(size, count) // 2), -1) if count % d == 0), size)
 
     def batched(x: Array) -> Array:
+        """Map batches of ``size`` matrices, all at once where they are few."""
         if size >= count:
             return op.apply(x)
         return looped(op, x) if size == 1 else lax.map(op.apply, x, batch_size=size)

@@ -73,6 +73,7 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
     """Try names that settle the matter first, then ranks; raise rather than guess."""
     tokens = path.split("/")
     name, module = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
+    # The name before the rank: a scanned bias has rank 2, and is no matrix.
     if len(shape) < 2 or VECTOR_NAME.fullmatch(name):
         return Finding(VECTOR, f"rank {len(shape)}" if len(shape) < 2 else f"named {name!r}")
     if EMBEDDING_NAME.fullmatch(name.lower()):
@@ -85,6 +86,7 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
         return _convolution(module.lower(), shape)
     if len(shape) == 2:
         return _dense(tokens, shape, beside)
+    # A class token or a layer scale, written (1, 1, d) to broadcast.
     if len(shape) > 2 and name != "kernel" and sum(length > 1 for length in shape) <= 1:
         return Finding(VECTOR, "at most one axis longer than 1")
     found = _attention(module, shape, beside)
@@ -102,10 +104,11 @@ def _dense(tokens: list[str], shape: Shape, beside: Beside) -> Finding:
         return Finding(Leaf("head", 0, 1), f"module {module!r}")
     if ROUTER_MODULE.fullmatch(module.lower()):
         return Finding(Leaf("router", 0, 1), f"module {module!r}")
+    # With another width, as of grouped queries, nothing says where to cut: one matrix then.
     if module in FUSED_QKV and shape[1] == 3 * shape[0]:
         return Finding(Leaf("hidden", 0, 1, split=(shape[0],) * 3), f"module {module!r}: query, key, value", True)
     if module in QUERY_KEY_VALUE + ATTENTION_OUT + FUSED_QKV:
-        # Without a query beside it, what is called out may be a head.
+        # Without a query beside it, what is called out may be a head, and ``wo`` is also T5's feed-forward output.
         alone = module in ATTENTION_OUT and beside.inputs is None
         return Finding(Leaf("hidden", 0, 1), f"attention {module!r}", alone)
     if FEED_FORWARD.fullmatch(module.lower()):
@@ -138,9 +141,11 @@ def _attention(module: str, shape: Shape, beside: Beside) -> Finding | None:
     if module not in QUERY_KEY_VALUE + ATTENTION_OUT or not 3 <= rank <= 4:
         return None
     query, out = beside.query, beside.out
+    # Where d, heads and width are equal, shapes do not say which axis is which.
     if query is None or out is None or len(query) != rank or len(out) != rank or len(set(shape[-3:])) == 1:
         return None
     n = len(layers)
+    # A head-wise pair agrees on its layers, heads and width; two scanned `Dense` kernels do not.
     if query[:n] != out[:n] or query[n + 1 :] != out[n : n + 2]:
         return None
     if module in ATTENTION_OUT:

@@ -91,6 +91,7 @@ def state_differences(expected: PyTree, params: PyTree, found: PyTree) -> list[s
         if set(had) != set(has):
             gone, new = ([entry for entry in a if entry not in b] for a, b in ((had, has), (has, had)))
             lines.append(f"{path or '(no parameter)'}: {', '.join(gone) or 'nothing'} -> {', '.join(new) or 'nothing'}")
+            # Shapes are compared only where all places agree, so that a parameter is named once.
             continue
         changed = [entry for entry in has if had[entry] != has[entry]]
         lines += [f"{path or '(no parameter)'}: {entry} {had[entry]} -> {has[entry]}" for entry in changed]
@@ -117,5 +118,6 @@ def _short(entry: str) -> str:
 
 def _kind(x: Any) -> str:
     """Write dtype and shape, as ``float32[4, 4]``."""
+    # A checkpoint's metadata may hold Python numbers, which have neither.
     shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", type(x).__name__)
     return f"{dtype}{list(shape)}"

@@ -14,6 +14,7 @@ from optax_muon.matrices._paths import by_path, matches
 
 def spread(given: Mapping[str, Leaf], paths: Iterable[str]) -> dict[str, Leaf]:
     """Give every path below an inner node that has a leaf that leaf; those given stay."""
+    # Upwards from the path, so that the nearest node wins over those above it.
     nodes = {path: next((node for node in _upwards(path) if node in given), None) for path in paths}
     return {**given, **{path: given[node] for path, node in nodes.items() if node is not None}}
 
@@ -48,6 +49,7 @@ def _upwards(path: str) -> list[str]:
 
 
 def _is_part(params: PyTree) -> bool:
+    """Tell whether a mask has taken something out of a tree."""
     leaves = jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
     return any(isinstance(x, optax.MaskedNode) for x in leaves)
 
@@ -56,6 +58,7 @@ def _nearest(glob: str, paths: Iterable[str]) -> str:
     """The path one of whose tails is most like a glob, which may leave out what stands before it."""
 
     def likeness(path: str) -> float:
+        """Measure the best of the path's tails, in [0, 1]."""
         tokens = path.split("/")
         tails = ("/".join(tokens[n:]) for n in range(len(tokens)))
         return max(difflib.SequenceMatcher(None, glob.replace("*", ""), tail).ratio() for tail in tails)

@@ -65,6 +65,7 @@ class Leaf:
         why: str = "given",
         assumed: bool = False,
     ):
+        """Check the fields and write them, axes as tuples."""
         if role not in get_args(Role):
             raise ValueError(f"Leaf: role must be one of {', '.join(get_args(Role))}, not {role!r}")
         sides = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in (reduction, output)]
@@ -88,6 +89,7 @@ class Leaf:
         """Raise an error that names ``path`` if these axes do not fit ``shape``."""
         ndim = len(shape)
         axes = self.reduction + self.output
+        # Counted from both ends, two numbers may still be one axis.
         if any(not -ndim <= axis < ndim for axis in axes) or len({axis % ndim for axis in axes}) < len(axes):
             raise ValueError(
                 f"{path}: shape {tuple(shape)} has no distinct axes reduction={self.reduction}, output={self.output}; "
@@ -144,5 +146,6 @@ def restore(stacks: Sequence[Array], leaf: Leaf, shape: Sequence[int]) -> Array:
             pieces = [cut[:, i] for i in range(parts)]
         stack = jnp.concatenate(pieces, axis=axis)
     order = [axis % ndim for axis in leaf.batch(ndim) + leaf.reduction + leaf.output]
+    # The inverse permutation; ranks are static, so nothing of it is traced.
     inverse = sorted(range(ndim), key=order.__getitem__)
     return jnp.transpose(stack.reshape([shape[axis] for axis in order]), inverse)

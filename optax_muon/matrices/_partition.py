@@ -111,17 +111,23 @@ def for_matrices(
     groups: dict[Any, optax.GradientTransformation] = {"hidden": tx, "other": otherwise, "frozen": optax.set_to_zero()}
 
     def group(params: PyTree) -> PyTree[str]:
+        """Name every parameter's group."""
+
+        # Input layers by their name: they belong to the other optimizer, where `labels` calls them hidden.
         def name(role: str) -> str:
             return role if role in groups else "other"
 
         return map_by_path(lambda path, role: name(role), label(params, leaves, rules, strict=strict, input=True))
 
+    # Extra arguments shaped like the parameters, such as the gradients of another batch, are cut as they are.
     partition = optax.multi_transform(groups, group, mask_compatible_extra_args=True)
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any) -> tuple[PyTree, PyTree]:
+        """Update, and where that fails say which parameter is to blame."""
         try:
             return partition.update(updates, state, params, **extra_args)
         except (TypeError, ValueError):
+            # Only now: comparing trees at every step costs, and JAX's own message names no parameter.
             if params is not None:
                 check_gradients(updates, params)
             check_state(partition, updates if params is None else params, state)
@@ -140,6 +146,7 @@ def _with_axes(
     resolver = functools.partial(resolve, leaves=leaves, rules=rules)
     if not isinstance(tx_or_make, optax.GradientTransformation):
         own = isinstance(tx_or_make, functools.partial) and tx_or_make.keywords.get("leaves") is not None
+        # A partial that has its leaves is complete: others would overrule them without a word.
         if own and says_axes:
             raise ValueError(DEAF.format(who="the optimizer has leaves of its own"))
         return tx_or_make() if own else tx_or_make(leaves=resolver)
@@ -156,6 +163,7 @@ def _with_axes(
 
 
 def _within_earshot(tx: optax.GradientTransformation, resolver: Leaves) -> optax.GradientTransformationExtraArgs:
+    """Say the axes around every init and update of what `optax.inject_hyperparams` made."""
     tx = optax.with_extra_args_support(tx)
 
     def init(params: PyTree) -> PyTree:
@@ -166,6 +174,7 @@ def _within_earshot(tx: optax.GradientTransformation, resolver: Leaves) -> optax
         return state
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any) -> tuple[PyTree, PyTree]:
+        # Whether it hears was settled by init, which raises where it does not.
         with saying(resolver):
             return tx.update(updates, state, params, **extra_args)
 
@@ -180,6 +189,7 @@ def dimension_numbers(leaves: PyTree[Leaf]) -> PyTree:
     """
 
     def convert(path: str, leaf: Leaf) -> Any:
+        """Write one leaf as optax does."""
         if leaf.role != "hidden":
             return None
         if leaf.split is not None:

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import PyTree
 
 # Names follow from a tree's structure alone, every stage of an update asks for them, and JAX composes key paths in
-# Python. A program has a handful of structures; a bound keeps one that makes them in a loop from filling memory.
+# Python. A program has a handful of structures; a bound keeps the cache of one that makes them in a loop small.
 # A structure keeps the static parts of its nodes and no leaf.
 KNOWN_STRUCTURES = 64
 _names: dict[Any, tuple[str, ...]] = {}

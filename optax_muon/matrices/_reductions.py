@@ -38,6 +38,7 @@ def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
     """
     size = jnp.abs(x.astype(accumulator_dtype(x.dtype)))
     largest = _reduce(jnp.max, size, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
+    # Divided first: squares of float32 overflow above 1e19 and vanish below 1e-23.
     scaled = size / jnp.where(largest == 0, 1, largest)
     return largest * jnp.sqrt(_reduce(jnp.sum, jnp.square(scaled), leaf, over))
 
@@ -71,20 +72,20 @@ def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tu
     return tuple(1 if axis in gone else length for axis, length in enumerate(shape))
 
 
-def map_with_memory(
-    f: Callable[..., tuple[Array, Any]], updates: PyTree, leaves: Mapping[str, Leaf], memory: PyTree, *others: PyTree
+def map_with_state(
+    f: Callable[..., tuple[Array, Any]], updates: PyTree, leaves: Mapping[str, Leaf], state: PyTree, *others: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Map ``f(x, leaf, memory, *others) -> (x, memory)``, where states are entries of a dictionary by path."""
+    """Map ``f(x, leaf, state, *others) -> (x, state)``, where states are entries of a dictionary by path."""
     tables = [by_path(tree) for tree in others]
     done = {
-        path: f(x, leaves[path], memory[path], *(table[path] for table in tables))
+        path: f(x, leaves[path], state[path], *(table[path] for table in tables))
         for path, x in by_path(updates).items()
     }
     updates = map_by_path(lambda path, x, result: result[0], updates, done)
-    return updates, {path: result[1] for path, result in done.items()} if done else memory
+    return updates, {path: result[1] for path, result in done.items()} if done else state
 
 
-def init_memory(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[str, Leaf]) -> PyTree:
+def init_state(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[str, Leaf]) -> PyTree:
     """Make the state ``{path: f(x, leaf)}``.
 
     Without parameters one leaf stands for the state: `optax.tree.map_params`, which asks with an empty tree to see

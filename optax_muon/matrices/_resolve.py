@@ -112,12 +112,14 @@ class _Question:
     def __init__(
         self, shapes: Mapping[str, Shape], rules: Rules, given: Mapping[str, Leaf] | None, problems: Mapping[str, str]
     ):
+        """Keep what is asked, and compose the key once."""
         self.shapes, self.problems = shapes, problems
         self.rules = tuple((pattern, target) for pattern, target in rules)
         self.given = None if given is None else {path: given[path] for path in shapes if path in given}
         self.examples = tuple(given or ())[:3]
         # A message names a few of the given paths, whether the tree has them or not.
         told = () if self.given is None else tuple(self.given)
+        # The question holds these objects, so no other can take over an id while an answer is kept.
         by_identity = (*(target for _, target in self.rules), *(self.given or {}).values(), problems)
         self._key = (
             *(tuple(shapes), tuple(shapes.values())),
@@ -126,9 +128,11 @@ class _Question:
         )
 
     def __hash__(self) -> int:
+        """Hash the key."""
         return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
+        """Tell whether the answer is the same."""
         return isinstance(other, _Question) and self._key == other._key
 
 
@@ -185,12 +189,14 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
             )
         if target not in ("hidden", "embedding", "head", "router", "input"):
             return Finding(Leaf(target), reason)  # pyright: ignore[reportArgumentType]
+        # A role for a whole module takes its bias along, which stays a vector.
         is_vector = VECTOR_NAME.fullmatch(path.split("/")[-1]) if known is None else known.role == "vector"
         if len(shape) < 2 or (is_vector and target != "hidden"):
             return Finding(Leaf("vector"), f"{reason}; a vector")
         if known is None and target == "hidden":
             known = by_name(path, shape, question.shapes).leaf
         if known is not None and known.role != "vector" and known.output:
+            # Only hidden matrices are computed piece by piece.
             split = known.split if target == "hidden" else None
             return Finding(dataclasses.replace(known, role=target, split=split), reason)
         if len(shape) != 2:

@@ -12,8 +12,8 @@ from optax_muon.matrices._paths import by_path
 def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings: PyTree) -> PyTree:
     """Give every leaf of ``tx.init(params)`` its sharding, without running it.
 
-    State shaped like a parameter lies as that parameter does; everything else is replicated over the same mesh. On an
-    Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result as ``out_shardings``.
+    State shaped like a parameter is sharded as that parameter is; everything else is replicated over the same mesh. On
+    an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result as ``out_shardings``.
 
     Args:
         tx: the optimizer.
@@ -33,8 +33,10 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
     replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
     def place(x: Any, shape: Any, sharding: Any) -> Any:
+        """Choose the sharding of what the state keeps in a parameter's place."""
         if isinstance(x, optax.MaskedNode):
             return x
+        # Such as a second moment per row, whose shape the parameter's spec does not fit.
         return sharding if x.shape == shape.shape else replicated
 
     return optax.tree.map_params(

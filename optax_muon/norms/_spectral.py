@@ -79,7 +79,28 @@ class Nuclear(Norm):
 
 
 @dataclasses.dataclass(frozen=True)
-class KyFan(Norm):
+class _LargestK(Norm):
+    """A norm that tells the ``k`` largest singular values from the rest."""
+
+    commutes_with_transpose = True
+    commutes_with_padding = True
+
+    k: int
+
+    def __post_init__(self):
+        """Raise on a count below one."""
+        require_whole(f"{type(self).__name__}: k", self.k)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise on matrices with fewer than k singular values."""
+        if 0 not in shape and self.k > min(shape[-2:]):
+            raise ValueError(
+                f"{type(self).__name__}: k = {self.k} exceeds the {min(shape[-2:])} singular values of {shape[-2:]}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class KyFan(_LargestK):
     """The sum of the ``k`` largest singular values: the spectral norm at 1, the nuclear one at full rank.
 
     Use it between a step of rank one and a full polar factor, whichever descends more. The dual is
@@ -92,19 +113,6 @@ class KyFan(Norm):
     Raises:
         ValueError: for k that is no whole number of at least 1, or more than the singular values of a shape.
     """
-
-    commutes_with_transpose = True
-    commutes_with_padding = True
-
-    k: int
-
-    def __post_init__(self):
-        """Raise on a count below one."""
-        require_whole("KyFan: k", self.k)
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Raise on matrices with fewer than k singular values."""
-        _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:
         """Sum of the k largest singular values, ``(*batch,)``."""
@@ -123,31 +131,18 @@ class KyFan(Norm):
 
 
 @dataclasses.dataclass(frozen=True)
-class DualKyFan(Norm):
+class DualKyFan(_LargestK):
     """The dual of `KyFan`, ``max(s_1, sum(s) / k)``; its oracle is the polar factor of the top ``k`` singular pairs.
 
     Use it for steps of rank k that treat the leading directions alike. The norm is between the spectral
     norm (k at full rank) and the nuclear one (k = 1).
 
     Args:
-            k: how many; more than a matrix has is an error when its shape is seen.
+        k: how many; more than a matrix has is an error when its shape is seen.
 
     Raises:
-            ValueError: for k that is no whole number of at least 1, or more than the singular values of a shape.
+        ValueError: for k that is no whole number of at least 1, or more than the singular values of a shape.
     """
-
-    commutes_with_transpose = True
-    commutes_with_padding = True
-
-    k: int
-
-    def __post_init__(self):
-        """Raise on a count below one."""
-        require_whole("DualKyFan: k", self.k)
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Raise on matrices with fewer than k singular values."""
-        _require_rank(self, self.k, shape)
 
     def _value(self, x: Array) -> Array:
         """``max(s_1, sum(s) / k)``, ``(*batch,)``."""
@@ -199,11 +194,3 @@ def _unit_scale(x: Array) -> tuple[Array, Array]:
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
     scale = jnp.where(largest == 0, 1, largest)
     return x / scale, scale
-
-
-def _require_rank(norm: Norm, k: int, shape: tuple[int, ...]) -> None:
-    """Raise on matrices with fewer than k singular values."""
-    if 0 not in shape and k > min(shape[-2:]):
-        raise ValueError(
-            f"{type(norm).__name__}: k = {k} exceeds the {min(shape[-2:])} singular values of {shape[-2:]}"
-        )

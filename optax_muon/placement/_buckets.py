@@ -141,7 +141,7 @@ def buckets(
 
 
 def join_limit(stacks: Sequence[Size], *, small: int = 256 << 20) -> Callable[[Size], int]:
-    """Say how large the bucket of a stack may get, so that neither memory nor the program grows without need.
+    """Say how large the bucket of a stack may get, so that neither the peak memory nor the program grows without need.
 
     Small matrices (up to a sixteenth of ``small`` each) are joined up to ``small`` bytes. Larger ones gain nothing in
     speed from company; they are joined up to an eighth of all bytes, which bounds the number of loops in the program

@@ -130,6 +130,7 @@ def _compute_run(
     places = -(-max(ends) // route.devices) * route.devices
 
     def compute(xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list[Array], PyTree, Array]:
+        """Map one device's places, after the run before has ended."""
         carry, keys, others = beside
         x = after(_overlay(xs), last)
         work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)

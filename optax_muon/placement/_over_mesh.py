@@ -140,6 +140,7 @@ class OverMesh(Placement):
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
 
         def body(arrays: list[Array], others: list, values: list, numbers: list[Array]) -> tuple[list[Array], list]:
+            """Run the schedule on this device's shards."""
             local = [
                 w._replace(array=x, others=beside, carries=carries, keys=keys)
                 for w, x, beside, (carries, keys) in zip(works, arrays, others, values, strict=True)

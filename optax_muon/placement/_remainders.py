@@ -64,7 +64,7 @@ def share_remainders(
         spans = tuple(Span(member.index, 0, stacks[member.index].shape[0]) for member in bucket)
         count = Placed(0, spans).end
         _, m, n = stacks[bucket[0].index].shape
-        # Nothing is left over, or there is nothing to compute.
+        # There is no remainder, or nothing to compute.
         if not count % devices or not m * n:
             runs.append([Placed(0, spans)])
             continue

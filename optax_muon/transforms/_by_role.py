@@ -14,7 +14,7 @@ from optax_muon.matrices._paths import map_by_path, matches
 from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Oracle
 from optax_muon.placement._placement import Placement
-from optax_muon.transforms._lift import Lift
+from optax_muon.transforms._lift import Lift, transformation
 from optax_muon.transforms._lmo import scale_by_lmo, with_vector_axes
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -58,15 +58,8 @@ def apply_by_role(
         # An oracle that only normalises then runs on the shards: no embedding is gathered.
         if isinstance(op, Oracle):
             return scale_by_lmo(op.norm, op.radius, leaves=leaves, placement=placement, roles=ROLES)
-        lift = Lift(op, functools.partial(with_vector_axes, leaves=leaves), placement, ROLES, seed)
-
-        def update_fn(updates, state, params=None, **extra_args):
-            """Apply the operation to every leaf of the role."""
-            del params, extra_args
-            updates, state, _ = lift.apply(updates, state)
-            return updates, state
-
-        return optax.GradientTransformationExtraArgs(lift.init, update_fn)
+        with_axes = functools.partial(with_vector_axes, leaves=leaves)
+        return transformation(Lift(op, with_axes, placement, ROLES, seed))
 
     groups: dict[Any, optax.GradientTransformation] = {"frozen": optax.set_to_zero()} | {
         key: lifted(op) for key, op in ops.items()

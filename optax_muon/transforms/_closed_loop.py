@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._reductions import init_memory, map_with_memory, norm_over, reduced_shape
+from optax_muon.matrices._reductions import init_state, map_with_state, norm_over, reduced_shape
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.transforms._precision import promoted
 from optax_muon.transforms._variance_reduction import require_previous
@@ -71,7 +71,7 @@ def closed_loop_momentum(
 
     def init_fn(params):
         average = optax.tree.zeros_like(params, dtype=accumulator_dtype)
-        return ClosedLoopState(average, init_memory(_start, params, accepted(params, leaves)))
+        return ClosedLoopState(average, init_state(_start, params, accepted(params, leaves)))
 
     def turn(g: Array, leaf: Leaf, loop: dict[str, Array], m: Array, *before: Array):
         """Take one matrix's turn: return the new M, and the loop's numbers after it."""
@@ -89,8 +89,8 @@ def closed_loop_momentum(
         if form == "I":
             others.append(require_previous(grads_at_previous_params, "closed_loop_momentum"))
         table = accepted(updates, leaves)
-        average, scalars = map_with_memory(turn, updates, table, state.scalars, *others)
-        steps, _ = map_with_memory(lambda m, leaf, loop: (m * loop["gamma"], loop), average, table, scalars)
+        average, scalars = map_with_state(turn, updates, table, state.scalars, *others)
+        steps, _ = map_with_state(lambda m, leaf, loop: (m * loop["gamma"], loop), average, table, scalars)
         emitted = promoted(steps, updates, state.average)
         return emitted, ClosedLoopState(optax.tree.cast_like(average, state.average), scalars)
 

@@ -133,6 +133,7 @@ class Lift:
 
 
 def _beside(name: str, tree: dict[str, Array], path: str, array: Array) -> Array:
+    """Return what stands beside one update, which must have its shape."""
     if path not in tree or tree[path].shape != array.shape:
         there = f"shape {tree[path].shape}" if path in tree else "nothing"
         raise ValueError(f"{path}: {name} has {there} where the updates have shape {array.shape}")
@@ -169,9 +170,14 @@ def apply_to_matrices(
         >>> tx.update(grads, tx.init(grads))[0]["up"]["kernel"].diagonal().round(3).tolist()
         [1.0, -1.0]
     """
-    lift = Lift(op, leaves, placement, seed=seed)
+    return transformation(Lift(op, leaves, placement, seed=seed))
+
+
+def transformation(lift: Lift) -> optax.GradientTransformationExtraArgs:
+    """Make the transformation whose updates are what a lifted operation makes of them."""
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Apply the operation to every leaf."""
         del params, extra_args
         updates, state, _ = lift.apply(updates, state)
         return updates, state

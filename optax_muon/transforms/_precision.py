@@ -35,6 +35,7 @@ def compute_in(tx: optax.GradientTransformation, dtype: Any = None) -> optax.Gra
         return tx.init(_widened(params, dtype))
 
     def update_fn(updates, state, params=None, **extra_args):
+        """Update in the wide dtype, and send back the gradients' own."""
         wide = _widened(updates, dtype) if params is None else _widened(updates, dtype, params)
         beside = None if params is None else _widened(params, dtype, updates)
         moves, state = tx.update(wide, state, beside, **extra_args)
@@ -49,6 +50,7 @@ def promoted(tree: PyTree, *like: PyTree) -> PyTree:
 
 
 def _widened(tree: PyTree, dtype: Any, *others: PyTree) -> PyTree:
+    """Bring every array to the dtype that also holds its fellows in ``others``, and ``dtype`` if given."""
     kinds = () if dtype is None else (dtype,)
 
     def wide(x: Array, *ys: Array) -> Array:

@@ -111,9 +111,9 @@ def rotated(
         if basis.turns and jax.tree.leaves(updates):
             both = {path: tuple(zip(bases.carries[path], new, strict=True)) for path, new in new_bases.carries.items()}
 
-            def turn(memory: PyTree) -> PyTree:
+            def turn(sums: PyTree) -> PyTree:
                 """Re-express one tree of sums from the old bases in the new."""
-                return lift(_Turn()).apply(memory, LiftState(count, both))[0]
+                return lift(_Turn()).apply(sums, LiftState(count, both))[0]
 
             # In a cond: most steps keep the bases, and are spared the third exchange.
             new_inner = jax.lax.cond(how != KEEP, lambda s: _map_fields(turn, s, linear), lambda s: s, new_inner)

@@ -12,8 +12,8 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import (
     entries_over,
-    init_memory,
-    map_with_memory,
+    init_state,
+    map_with_state,
     norm_over,
     reduced_shape,
     sum_over,
@@ -69,7 +69,7 @@ def normalize_neurons(
         def zeros(x: Array, leaf: Leaf) -> Array:
             return jnp.zeros(reduced_shape(x.shape, leaf, "reduction"), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
-        return NeuronSecondMomentState(init_memory(zeros, params, accepted(params, leaves)))
+        return NeuronSecondMomentState(init_state(zeros, params, accepted(params, leaves)))
 
     def normalized(x: Array, leaf: Leaf, v: Array) -> tuple[Array, Array]:
         """Normalise the matrices of one parameter, and return their new averages."""
@@ -84,7 +84,7 @@ def normalize_neurons(
     def update_fn(updates, state, params=None, **extra_args):
         """Normalise every matrix."""
         del params, extra_args
-        updates, v = map_with_memory(normalized, updates, accepted(updates, leaves), state.mean_square)
+        updates, v = map_with_state(normalized, updates, accepted(updates, leaves), state.mean_square)
         return updates, NeuronSecondMomentState(v)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -11,7 +11,7 @@ from optax_muon._renamed import renamed_arguments
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._reductions import factors_over, init_memory, map_with_memory, norm_over, reduced_shape
+from optax_muon.matrices._reductions import factors_over, init_state, map_with_state, norm_over, reduced_shape
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.shapes import ShapeScale
 
@@ -73,7 +73,7 @@ def scale_by_matrix_trust_ratio(
         def zeros(x: Array, leaf: Leaf) -> Array:
             return jnp.zeros(reduced_shape(x.shape, leaf), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
-        return TrustRatioState(init_memory(zeros, params, table))
+        return TrustRatioState(init_state(zeros, params, table))
 
     def scaled(d: Array, leaf: Leaf, c: Array, w: Array) -> tuple[Array, Array]:
         """Scale the matrices of one parameter, and return their calibrations."""
@@ -97,8 +97,8 @@ def scale_by_matrix_trust_ratio(
             raise ValueError("scale_by_matrix_trust_ratio needs the parameters: call update(grads, state, params)")
         table = accepted(updates, leaves)
         ones: Any = dict.fromkeys(table, 1.0) if table else {}
-        memory = ones if calibration is None else state.calibration
-        updates, memory = map_with_memory(scaled, updates, table, memory, params)
-        return updates, TrustRatioState(None if calibration is None else memory)
+        scalars = ones if calibration is None else state.calibration
+        updates, scalars = map_with_state(scaled, updates, table, scalars, params)
+        return updates, TrustRatioState(None if calibration is None else scalars)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -37,3 +37,13 @@ def test_a_state_is_said_in_words():
     feedback = om.registry["muon_usign"].state
     assert feedback.sentence() == "State: 1 float per parameter; 2 with error feedback."
     assert str(om.registry["limuon"].state).startswith("1; rank * (inputs + outputs + 1) per matrix with a ``rank``;")
+
+
+@pytest.mark.parametrize("formula", ["__import__('os')", "inputs.real", "width", "inputs - 1", "1.5", "min()", "2 *"])
+def test_a_formula_that_cannot_be_counted_raises(formula):
+    with pytest.raises(ValueError, match="formula|is no sum"):
+        om.StateSize(1, formula)
+
+
+def test_a_formula_counts_as_python_does():
+    assert om.StateSize(1, "2 * (inputs + rank) ** 2 + min(inputs, outputs, 7)").floats(3, 5, 4) == 3 * 5 + 2 * 49 + 3

@@ -11,8 +11,8 @@ import optax_muon as om
 from optax_muon.matrices._leaf import as_matrices, restore
 from optax_muon.matrices._reductions import (
     entries_over,
-    init_memory,
-    map_with_memory,
+    init_state,
+    map_with_state,
     norm_over,
     reduced_shape,
     sum_over,
@@ -90,13 +90,13 @@ def test_runs_where_the_parameter_lies(spec):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_memory_stands_beside_the_tree():
+def test_state_stands_beside_the_tree():
     tree = {"a": {"kernel": jnp.ones((2, 2))}}
     leaves = {"a/kernel": om.Leaf("hidden", 0, 1)}
-    memory = init_memory(lambda x, leaf: jnp.zeros([]), tree, leaves)
-    updates, memory = map_with_memory(lambda x, leaf, m, w: (x + m + w, m + 1), tree, leaves, memory, tree)
+    state = init_state(lambda x, leaf: jnp.zeros([]), tree, leaves)
+    updates, state = map_with_state(lambda x, leaf, m, w: (x + m + w, m + 1), tree, leaves, state, tree)
     assert updates["a"]["kernel"][0, 0] == 2
-    assert memory == {"a/kernel": 1}
+    assert state == {"a/kernel": 1}
     empty: dict = {"a": {}}
-    nothing = init_memory(lambda x, leaf: jnp.zeros([]), empty, {})
-    assert map_with_memory(lambda *args: args, empty, {}, nothing) == (empty, nothing)
+    nothing = init_state(lambda x, leaf: jnp.zeros([]), empty, {})
+    assert map_with_state(lambda *args: args, empty, {}, nothing) == (empty, nothing)

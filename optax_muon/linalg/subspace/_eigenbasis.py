@@ -16,6 +16,18 @@ SIDES = ("left", "right")
 KEEP, DECOMPOSE, ITERATE = 0, 1, 2
 
 
+def initial_factors(shape: tuple[int, ...], dtype: Any, max_side: int) -> dict[str, Array]:
+    """Make factors of zero and bases of I for the sides up to ``max_side``, by ``<side>_factor`` and ``<side>``."""
+    carry, wide = {}, accumulator_dtype(dtype)
+    for side, n in zip(SIDES, shape[-2:], strict=True):
+        # A vocabulary's side would need n^2 floats: no factor, no basis, and the other side turns alone.
+        if 0 < n <= max_side:
+            full = (*shape[:-2], n, n)
+            carry[f"{side}_factor"] = jnp.zeros(full, wide)
+            carry[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
+    return carry
+
+
 def gram(x: Float[Array, "*batch m n"], side: str) -> Array:
     """Return ``X X^T`` for the left side, ``(*batch, m, m)``, and ``X^T X`` for the right, ``(*batch, n, n)``."""
     return FLOAT32.matmul(x, x.mT) if side == "left" else FLOAT32.matmul(x.mT, x)
@@ -211,14 +223,7 @@ class EigenBasis(Basis):
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Start from factors of zero and bases of I."""
-        memory, wide = {}, accumulator_dtype(dtype)
-        for side, n in zip(SIDES, shape[-2:], strict=True):
-            # A vocabulary's side would need n^2 floats: no factor, no basis, and the other side turns alone.
-            if 0 < n <= self.max_side:
-                full = (*shape[:-2], n, n)
-                memory[f"{side}_factor"] = jnp.zeros(full, wide)
-                memory[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
-        return memory
+        return initial_factors(shape, dtype, self.max_side)
 
     def how(self, count: Array) -> Array:
         """Decompose at the first update, then refresh on schedule."""

@@ -9,7 +9,16 @@ from jaxtyping import Array, Float
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._map import Info
-from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
+from optax_muon.linalg.subspace._eigenbasis import (
+    KEEP,
+    SIDES,
+    Refresh,
+    followed,
+    from_basis,
+    gram,
+    initial_factors,
+    to_basis,
+)
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
@@ -60,14 +69,9 @@ class LaggedWhitening(GradientOp):
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Start from factors of zero, bases of I and eigenvalues ``initial``."""
-        state, wide = {}, accumulator_dtype(dtype)
-        for side, n in zip(SIDES, shape[-2:], strict=True):
-            if 0 < n <= self.max_side:
-                full = (*shape[:-2], n, n)
-                state[f"{side}_factor"] = jnp.zeros(full, wide)
-                state[f"{side}_values"] = jnp.full(full[:-1], self.initial, wide)
-                state[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
-        return state
+        factors = initial_factors(shape, dtype, self.max_side)
+        bases = {side: factors[side] for side in SIDES if side in factors}
+        return factors | {f"{side}_values": jnp.full(q.shape[:-1], self.initial, q.dtype) for side, q in bases.items()}
 
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
@@ -87,6 +91,7 @@ class LaggedWhitening(GradientOp):
         return y.astype(x.dtype), self._learned(g, carry, bases, scales), Info()
 
     def _learned(self, g: Array, old: dict[str, Array], bases: dict[str, Array], scales: dict[str, Array]) -> Any:
+        """Take up a gradient, by what was known of the other side before it."""
         new, projected = {}, to_basis(g, bases)
         for side, other in zip(SIDES, SIDES[::-1], strict=True):
             if side not in bases:

@@ -11,7 +11,16 @@ from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
 from optax_muon.linalg._map import Info, MatrixOp
-from optax_muon.linalg.subspace._eigenbasis import KEEP, SIDES, Refresh, followed, from_basis, gram, to_basis
+from optax_muon.linalg.subspace._eigenbasis import (
+    KEEP,
+    SIDES,
+    Refresh,
+    followed,
+    from_basis,
+    gram,
+    initial_factors,
+    to_basis,
+)
 
 Op = TypeVar("Op", bound="GradientOp")
 
@@ -68,13 +77,7 @@ class KroneckerWhitening(GradientOp):
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
         """Start from factors of zero and bases of I."""
-        memory, wide = {}, accumulator_dtype(dtype)
-        for side, n in zip(SIDES, shape[-2:], strict=True):
-            if 0 < n <= self.max_side:
-                full = (*shape[:-2], n, n)
-                memory[f"{side}_factor"] = jnp.zeros(full, wide)
-                memory[side] = jnp.broadcast_to(jnp.eye(n, dtype=wide), full)
-        return memory
+        return initial_factors(shape, dtype, self.max_side)
 
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array

@@ -104,8 +104,8 @@ class Value:
         views: the parameters that it shows.
         weight: whether it is made of parameters (and constants) alone.
         products: places of the products that reach it through no further product.
-        computed: whether a product or a table of parameters lies behind it.
-        given: whether an input of the call lies behind it.
+        computed: whether it comes from a product or a table of parameters.
+        given: whether it comes from an input of the call.
         ranked: products whose results were ranked (top-k, argmax, sort) to make it.
         one_hot: whether it marks one entry among many, as a comparison of integers does.
     """
@@ -120,7 +120,7 @@ class Value:
 
     @property
     def constant(self) -> bool:
-        """Whether neither parameters nor inputs lie behind it."""
+        """Whether it comes from neither parameters nor inputs."""
         return not (self.weight or self.given or self.computed or self.products)
 
     def mapped(self, change: Callable[[Dims], Dims | None]) -> tuple["Value", list[View]]:

@@ -83,6 +83,7 @@ def own_values(run: Run, values: Mapping[int, PyTree], grid: Grid) -> PyTree:
     places = run.repeat * devices
 
     def pick(*xs: Array) -> Array:
+        """Join one value of all parts, and take this device's."""
         x = join([take(x, part.start, part.stop) for x, part in zip(xs, run.parts, strict=True)])
         # Idle devices repeat the first matrix's value; what they compute is thrown away.
         x = jnp.take(x, jnp.asarray([i if i < run.count else 0 for i in range(places)]), axis=0)
@@ -99,6 +100,7 @@ def gather_values(run: Run, values: PyTree, grid: Grid) -> dict[int, list[PyTree
     """
 
     def gather(x: Array) -> Array:
+        """Collect one value from all devices, in the order of the matrices."""
         x = lax.all_gather(x, tuple(grid))
         return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
 
@@ -177,6 +179,7 @@ def _open(run: Run, z: Array, grid: Grid) -> Array:
     shape = run_shape(run, grid)
 
     def of(kind: Kind) -> Callable[[Array], Array]:
+        """Make the assembly of matrices of one kind."""
         block, cells = team_block(kind, run.team), _cells(run, grid)
         width = -(-math.prod(block.local) // block.replicas(cells))
 
@@ -194,6 +197,7 @@ def _close(run: Run, y: Array, grid: Grid, width: int) -> Array:
     """Cut matrices (repeat, m, share of n) into tiles (repeat, devices, elements)."""
 
     def of(kind: Kind) -> Callable[[Array], Array]:
+        """Make the cutting of matrices of one kind."""
         block, cells = team_block(kind, run.team), _cells(run, grid)
         m, n = block.whole(cells)
 

@@ -36,6 +36,7 @@ def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, flo
     itemsize = plain.arithmetic.working_dtype(dtype).itemsize
 
     def of(m: int, n: int, t: int) -> tuple[float, float]:
+        """Count what each of ``t`` members computes and sends for one m x n matrix."""
         # Rows are padded so that all members have the same number.
         m = -(-m // t) * t
         # The Gram matrix is summed over the team (as much as two gathers), and each product of it is gathered.
@@ -64,6 +65,7 @@ def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
         return lax.dynamic_slice_in_dim(matrix, mine, rows, 0)
 
     def step(y: Array, row: Array) -> tuple[Array, None]:
+        """Take one step with the coefficients of ``row``."""
         # Columns are divided, and the Gram matrix is a sum over columns.
         gram = lax.psum(arithmetic.gram(y), axes, axis_index_groups=groups)
         inner = row[-1] * gram
@@ -74,6 +76,7 @@ def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:
         return (row[0] * y + arithmetic.matmul(inner.astype(storage), y)).astype(storage), None
 
     def one(x: Array) -> Array:
+        """Run all steps on this member's columns of one matrix."""
         y = _normalized(x, axes, groups) / plain.safety
         table = jnp.asarray(plain.rows, jnp.real(y).dtype)
         return lax.scan(step, y.astype(storage), table)[0].astype(x.dtype)

@@ -63,6 +63,7 @@ class _Exchange:
     works: Sequence[Work]
 
     def __post_init__(self):
+        """Cut the shards into stacks; nothing has arrived yet."""
         self.has_values = not isinstance(self.op, SpectralMap)  # carries, keys and infos of single matrices
         tiles = _tiles_and_values if self.has_values else _tiles
         # By shard first: one with several stacks is cut once.

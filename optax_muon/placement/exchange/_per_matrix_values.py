@@ -20,6 +20,7 @@ def localize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
         return values
 
     def take(x: Any) -> Any:
+        """Slice one value along every sharded batch axis."""
         x = x.reshape(*_whole_batch(shard, sizes), -1, *x.shape[1:])
         for i, axis in enumerate(shard.leaf.batch(len(shard.shape))):
             names, length = shard.dims[axis], shard.shape[axis]
@@ -38,6 +39,7 @@ def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
     batch = shard.leaf.batch(len(shard.shape))
 
     def gather(x: Any) -> Any:
+        """Collect one value along every sharded batch axis."""
         # What one matrix has (several pieces of a split) stays behind its batch axes, in one axis of its own.
         x = x.reshape(*(shard.shape[axis] for axis in batch), -1, *x.shape[1:])
         for i, axis in enumerate(batch):

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import jax
 
+# Annotations are compared as objects: under `from __future__ import annotations` they would be strings, and no
+# argument would count as structure.
 WHOLE = (int, bool, str, types.NoneType)
 
 
@@ -23,7 +25,7 @@ def static_arguments(make: Callable[..., Any]) -> frozenset[str]:
     return frozenset(name for name, kind in annotations.items() if _is_structure(kind) or name in declared)
 
 
-def refuse_traced(owner: str, static: frozenset[str], given: Mapping[str, Any]) -> None:
+def require_static(owner: str, static: frozenset[str], given: Mapping[str, Any]) -> None:
     """Raise where an argument of structure came as an array, as `optax.inject_hyperparams` makes of every number.
 
     Raises:
@@ -40,13 +42,16 @@ def refuse_traced(owner: str, static: frozenset[str], given: Mapping[str, Any]) 
 
 
 def _unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function below any `functools.partial`, which does not pass its attributes on."""
     while isinstance(make, functools.partial):
         make = make.func
     return make
 
 
 def _is_structure(annotation: Any) -> bool:
+    """Tell whether an annotation admits no float and no array."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = typing.get_args(annotation)
+        # One member that may be a number is enough to make the argument a hyperparameter.
         return set(members) != {types.NoneType} and all(map(_is_structure, members))
     return annotation in WHOLE or typing.get_origin(annotation) is Literal
