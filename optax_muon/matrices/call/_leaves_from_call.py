@@ -42,10 +42,10 @@ def leaves_from_call(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax_muon as om
-        >>> shapes = {"w": jax.ShapeDtypeStruct((32, 8), float), "out": jax.ShapeDtypeStruct((5, 32), float)}
+        >>> shapes = {"w": jax.ShapeDtypeStruct((32, 8), jnp.float32), "out": jax.ShapeDtypeStruct((5, 32), jnp.float32)}
         >>> def model(p, tokens):
         ...     return jnp.tanh(jnp.tanh(tokens) @ p["w"].T) @ p["out"].T
-        >>> leaves = om.leaves_from_call(model, shapes, jax.ShapeDtypeStruct((2, 8), float))
+        >>> leaves = om.leaves_from_call(model, shapes, jax.ShapeDtypeStruct((2, 8), jnp.float32))
         >>> leaves["w"].reduction, leaves["w"].role, leaves["out"].role
         ((1,), 'input', 'head')
     """
