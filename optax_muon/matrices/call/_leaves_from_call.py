@@ -42,7 +42,7 @@ def leaves_from_call(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax_muon as om
-        >>> shapes = {"w": jax.ShapeDtypeStruct((32, 8), jnp.float32), "out": jax.ShapeDtypeStruct((5, 32), jnp.float32)}
+        >>> shapes = {"w": jnp.zeros((32, 8)), "out": jnp.zeros((5, 32))}
         >>> def model(p, tokens):
         ...     return jnp.tanh(jnp.tanh(tokens) @ p["w"].T) @ p["out"].T
         >>> leaves = om.leaves_from_call(model, shapes, jax.ShapeDtypeStruct((2, 8), jnp.float32))
