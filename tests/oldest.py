@@ -9,7 +9,8 @@ OLDEST = (
     "matrices/flax/test_leaves_from_flax.py",
     "matrices/flax/test_reading.py",
     "matrices/flax/test_stacked_axes.py",
-    "matrices/call/test_primitives.py",
+    "matrices/call/test_products.py",
+    "matrices/call/test_control_flow.py",
     "matrices/test_by_name.py",
     "matrices/test_partition.py",
     # Meshes with Auto and with Explicit axes, checkpoints.
