@@ -1,17 +1,17 @@
 """Variant."""
 
-from typing import Any
-
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
+from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
 
 # What can be counted or compared stands here; a test compares `chain` with the stages that the function builds, and
-# `state` with the arrays that it keeps.
+# `state` with the arrays that it keeps. A stage is called by the function that made it; a map by its class, `best()` by
+# `orthogonalize`.
 @card(
     kind="matrix",  # "roles" for a rule that takes the whole tree, a norm for each role
     confidence="OUR READING",  # EXACT: you read the algorithm. PARTIAL: pieces of it were missing.
@@ -24,14 +24,14 @@ def variant(
     *,
     # The paper's own numbers, named as in the field: `momentum`, `<what>_decay`, `eps`; at most eight.
     orthogonalizer: SpectralMap | MatrixOp | None = None,
-    momentum: Any = 0.95,
+    momentum: Number = 0.95,
     nesterov: bool = True,
     # Options that all optimizers share; their description is added to the docstring.
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
     placement: Placement | None = None,
-    state_dtype: Any = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Say in one imperative line what it does to a matrix.
 

@@ -65,7 +65,8 @@ class Watch:
     def told(self, thing: Any) -> Iterator[str]:
         """Say the stages that an argument holds."""
         if isinstance(thing, optax.GradientTransformation):
-            assert id(thing.update) in self.made, "a stage that no watched factory has made"
+            made = f"{thing.update.__module__}.{thing.update.__qualname__}"
+            assert id(thing.update) in self.made, f"{made}: wrap this stage in a function of the optimizer's file"
             yield self.made[id(thing.update)][1]
         elif isinstance(thing, functools.partial):
             yield thing.func.__name__
