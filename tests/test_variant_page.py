@@ -38,7 +38,7 @@ def insert(path, line):
 def copy(tmp_path_factory):
     """The repository after the page was followed, but for its last step."""
     root = tmp_path_factory.mktemp("copy")
-    for name in ("optax_muon", "tests", "docs", "examples"):
+    for name in ("optax_muon", "tests", "docs", "examples", ".ci"):
         ignore = shutil.ignore_patterns("__pycache__", "*.png", "runs*.jsonl", "jupyter_execute", "_build")
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     for name in ("pyproject.toml", "README.md"):
