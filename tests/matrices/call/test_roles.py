@@ -24,12 +24,21 @@ def test_a_router_is_ranked_and_its_experts_are_apart():
     assert leaves["up"].reduction == (1,)
 
 
-def test_a_dropped_ranking_makes_no_router():
+def test_what_no_result_needs_says_nothing():
     def body(p, h):
-        lax.top_k(h @ p["w"], 2)
+        lax.top_k(h @ p["w"].T, 2)  # the other way round, and a ranking
         return jax.nn.relu(h @ p["w"])
 
     assert read(body, {"w": shape(D, D)}) == {"w": hidden(0, 1)}
+
+
+def test_hidden_states_that_are_returned_too_make_no_head():
+    def model(p, tokens):
+        h = jax.nn.relu(p["table"][tokens] @ p["w"])
+        return h @ p["out"], h
+
+    leaves = om.leaves_from_call(model, {"table": shape(V, D), "w": shape(D, D), "out": shape(D, V)}, TOKENS)
+    assert (leaves["w"].role, leaves["out"].role) == ("hidden", "head")
 
 
 def test_tables():
