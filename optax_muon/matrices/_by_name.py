@@ -36,7 +36,16 @@ VECTOR = Leaf("vector")
 
 
 class UnknownLeafError(ValueError):
-    """A parameter whose role or axes cannot be told; the message names its path and shows a rule."""
+    """A parameter whose role or axes cannot be told; the message names its path and shows a rule.
+
+    Attributes:
+        rule: target of a rule that would settle the one parameter it speaks of, where the reason suggests one.
+    """
+
+    def __init__(self, message: str, rule: Leaf | str | None = None):
+        """Keep the rule beside the message."""
+        super().__init__(message)
+        self.rule = rule
 
 
 class Beside(NamedTuple):
@@ -81,7 +90,9 @@ def _by_name(path: str, shape: Shape, beside: Beside) -> Finding:
             return Finding(VECTOR, "a single embedded token")
         return Finding(Leaf("embedding", len(shape) - 2, len(shape) - 1), f"named {name!r}")
     if name == "weight":
-        raise UnknownLeafError("'weight' is (in, out) in some libraries and (out, in) in others")
+        # The suggestion is PyTorch's and Equinox's; where layers are stacked, theirs is the first axis.
+        likely = Leaf("hidden", len(shape) - 1, len(shape) - 2)
+        raise UnknownLeafError("'weight' is (in, out) in some libraries and (out, in) in others", likely)
     if "conv" in module.lower():
         return _convolution(module.lower(), shape)
     if len(shape) == 2:

@@ -55,16 +55,16 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *,
 
     Raises:
         UnknownLeafError: naming the parameters that need a rule.
-        ValueError: for a model without a hidden matrix; for a rule or leaf that matches nothing.
+        ValueError: for a rule or leaf that matches nothing.
     """
     shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
     found = findings(params, leaves, rules, strict=strict)
-    hidden = [path for path, entry in found.items() if entry.leaf.role == "hidden"]
-    if not hidden:
-        # Most often a model of vectors alone by mistake: names that no pattern knows.
-        raise ValueError(f"no hidden matrix among {len(found)} parameters: nothing for Muon to do")
+    hidden = sum(entry.leaf.role == "hidden" for entry in found.values())
     assumed = sum(entry.assumed for entry in found.values())
-    summary = f"{len(hidden)} of {len(found)} parameters are hidden matrices; {assumed} assumed"
+    summary = f"{hidden} of {len(found)} parameters are hidden matrices; {assumed} assumed"
+    if not hidden:
+        # Most often a model of vectors alone by mistake; the reasons in the table show which names were not known.
+        summary = f"no hidden matrix among {len(found)} parameters: nothing for Muon to do"
     return Description(tuple(_row(path, shapes[path], entry) for path, entry in found.items()), summary)
 
 

@@ -93,15 +93,22 @@ class Leaf:
         if any(not -ndim <= axis < ndim for axis in axes) or len({axis % ndim for axis in axes}) < len(axes):
             raise ValueError(
                 f"{path}: shape {tuple(shape)} has no distinct axes reduction={self.reduction}, output={self.output}; "
-                f"give a rule with axes of this rank, e.g. rules=[({path!r}, om.Leaf({self.role!r}, ..., ...))]"
+                f"put a rule with axes of this rank first, e.g. rules=[({path!r}, {_of_rank(ndim, self.role)})]"
             )
         if self.split is not None:
             side = self.output if self.split.side == "output" else self.reduction
             length = math.prod(shape[axis] for axis in side)
             if sum(self.split.sizes) != length:
                 raise ValueError(
-                    f"{path}: split sizes {self.split.sizes} do not add up to its {self.split.side} {length}"
+                    f"{path}: split sizes {self.split.sizes} do not add up to its {self.split.side} {length}; put a "
+                    f"rule with sizes that do first, e.g. rules=[({path!r}, om.Leaf({self.role!r}, {self.reduction}, "
+                    f"{self.output}))] for one matrix"
                 )
+
+
+def _of_rank(ndim: int, role: str) -> str:
+    """Write the target of a rule that fits this rank."""
+    return f"om.Leaf({role!r}, {ndim - 2}, {ndim - 1})" if ndim > 1 else "'vector'"
 
 
 def matrix_shapes(shape: Sequence[int], leaf: Leaf) -> tuple[tuple[int, int, int], ...]:

@@ -4,14 +4,16 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import get_args
+from typing import Any, get_args
 
+import jax
 from jaxtyping import PyTree
 
 from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, UnknownLeafError, by_name
 from optax_muon.matrices._coverage import require_matches, spread
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path, matches
+from optax_muon.matrices._suggest import Unknown, likely, message
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
@@ -27,11 +29,16 @@ def findings(
         UnknownLeafError: naming a parameter that nothing tells of, or that ``leaves`` lacks.
         ValueError: where ``strict``, for a rule or a given leaf that matches no parameter.
     """
-    tree = leaves(params) if callable(leaves) else leaves
+    tree = leaves(params) if callable(leaves) and not _holds_leaves(leaves) else leaves
     given = None if leaves is None else by_path(tree, is_leaf=lambda x: isinstance(x, Leaf))
     if strict:
         require_matches(params, rules, given or {})
     return find(params, rules, given)
+
+
+def _holds_leaves(tree: Any) -> bool:
+    """Tell a tree of leaves that can be called, as the leaves of an Equinox model can."""
+    return any(isinstance(x, Leaf) for x in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Leaf)))
 
 
 def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> PyTree[Leaf]:
@@ -127,6 +134,10 @@ class _Question:
             tuple(x if isinstance(x, str) else id(x) for x in by_identity),
         )
 
+    def has_matrices(self, pattern: str) -> bool:
+        """Tell whether a glob matches an array of two axes."""
+        return any(len(shape) > 1 and matches(path, pattern) for path, shape in self.shapes.items())
+
     def __hash__(self) -> int:
         """Hash the key."""
         return hash(self._key)
@@ -142,24 +153,18 @@ def _answer(question: _Question) -> Mapping[str, Finding]:
     """Find the leaf of every parameter, and say in one error all that is not known."""
     shapes, only_names = question.shapes, not question.rules and question.given is None
     findings: dict[str, Finding] = {}
-    unknown: dict[str, str] = {}
+    unknown: dict[str, Unknown] = {}
     for path, shape in shapes.items():
         try:
             told = None if only_names else _by_rule(path, question) or _given(path, question)
             findings[path] = told or by_name(path, shape, shapes)
         except UnknownLeafError as error:
-            unknown[path] = str(error)
+            unknown[path] = Unknown(str(error), error.rule)
             continue
         if told:  # names give axes that fit
             told.leaf.check(path, shape)
     if unknown:
-        first = next(iter(unknown))
-        lines = "\n".join(f"  {path} {shapes[path]}: {why}" for path, why in unknown.items())
-        raise UnknownLeafError(
-            f"cannot tell what these parameters are:\n{lines}\n"
-            f"Give a rule for each, e.g. rules=[({first!r}, om.Leaf('hidden', reduction=1, output=2))], "
-            f"or ({first!r}, 'other') to leave it to the other optimizer."
-        )
+        raise UnknownLeafError(message(unknown, shapes))
     return MappingProxyType(findings)
 
 
@@ -182,6 +187,9 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
             continue
         reason = f"rule {pattern!r}"
         if isinstance(target, Leaf):
+            # A glob for weights takes the norms along, whose weight no axes fit.
+            if len(shape) < 2 and target.output and question.has_matrices(pattern):
+                return Finding(Leaf("vector"), f"{reason}; a vector")
             return Finding(target, reason)
         if target not in get_args(Role):
             raise ValueError(
@@ -200,6 +208,7 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
             split = known.split if target == "hidden" else None
             return Finding(dataclasses.replace(known, role=target, split=split), reason)
         if len(shape) != 2:
-            raise UnknownLeafError(f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf")
+            needed = f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf"
+            raise UnknownLeafError(needed, likely(shape, target))
         return Finding(Leaf(target, 0, 1), reason)  # pyright: ignore[reportArgumentType]
     return None
