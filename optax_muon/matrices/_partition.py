@@ -123,13 +123,14 @@ def for_matrices(
     partition = optax.multi_transform(groups, group, mask_compatible_extra_args=True)
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any) -> tuple[PyTree, PyTree]:
-        """Update, and where that fails say which parameter is to blame."""
+        """Update, and where that cannot be say which parameter is to blame."""
+        # Beforehand: a gradient (1, n) would be spread over a parameter (m, n) without an error.
+        if params is not None:
+            check_gradients(updates, params)
         try:
             return partition.update(updates, state, params, **extra_args)
         except (TypeError, ValueError):
-            # Only now: comparing trees at every step costs, and JAX's own message names no parameter.
-            if params is not None:
-                check_gradients(updates, params)
+            # Only now: what a state should be takes a trace of init, and JAX's own message names no parameter.
             check_state(partition, updates if params is None else params, state)
             raise
 

@@ -12,13 +12,14 @@ from optax_muon._numbers import is_known, require_share
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
+from optax_muon.matrices._paths import by_path
 
 
 @card(
     kind="matrix",
     confidence="EXACT",
     state=StateSize(1),
-    chain="tempered(ema) -> decay -> learning rate",
+    chain="only_real -> tempered(ema) -> decay -> learning rate",
     learning_rate=1e-3,
     static=("hard_fraction",),
     defaults={"steps": 60},
@@ -68,6 +69,7 @@ def soft_signum(
     require_share("soft_signum: hard_fraction", hard_fraction)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
+        _only_real(),
         transforms.tempered(
             on.ema(momentum, nesterov=nesterov),
             hard=lambda m: jax.tree.map(jnp.sign, m),
@@ -81,6 +83,21 @@ def soft_signum(
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _only_real() -> optax.GradientTransformation:
+    """Raise at ``init`` for a complex parameter, whose entries have no median."""
+
+    def init_fn(params):
+        for path, x in by_path(params).items():
+            if jnp.issubdtype(x.dtype, jnp.complexfloating):
+                raise TypeError(
+                    f"{path}: soft_signum takes real arrays, not {x.dtype}; give it real and imaginary parts, or "
+                    "another optimizer by a rule"
+                )
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(init_fn, lambda updates, state, params=None: (updates, state))
 
 
 def _level(epsilon: Any) -> Any:

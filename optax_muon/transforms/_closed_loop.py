@@ -87,7 +87,7 @@ def closed_loop_momentum(
         del params, extra_args
         others = [state.average]
         if form == "I":
-            others.append(require_previous(grads_at_previous_params, "closed_loop_momentum"))
+            others.append(require_previous(grads_at_previous_params, updates, "closed_loop_momentum"))
         table = accepted(updates, leaves)
         average, scalars = map_with_state(turn, updates, table, state.scalars, *others)
         steps, _ = map_with_state(lambda m, leaf, loop: (m * loop["gamma"], loop), average, table, scalars)
@@ -99,7 +99,7 @@ def closed_loop_momentum(
 
 def _start(x: Array, leaf: Leaf) -> dict[str, Array]:
     """Make the numbers of the loops of one parameter: rho is 1, all sums are 0."""
-    shape, dtype = reduced_shape(x.shape, leaf, "both"), accumulator_dtype(x.dtype)
+    shape, dtype = reduced_shape(x.shape, leaf, "both"), jnp.finfo(accumulator_dtype(x.dtype)).dtype
     zeros = {name: jnp.zeros(shape, dtype) for name in ("largest", "total", "weighted", "gamma")}
     return zeros | {"rho": jnp.ones(shape, dtype)}
 

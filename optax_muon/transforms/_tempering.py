@@ -75,7 +75,9 @@ def tempered(
 
     def init_fn(params):
         """Start the momentum; centre and width are set at the switch."""
-        wide = jnp.result_type(jnp.float32, *(accumulator_dtype(x.dtype) for x in jax.tree.leaves(params)))
+        wide = jnp.result_type(
+            jnp.float32, *(jnp.finfo(accumulator_dtype(x.dtype)).dtype for x in jax.tree.leaves(params))
+        )
         zero = jnp.zeros([], wide)
         return TemperedState(jnp.zeros([], jnp.int32), zero, zero, momentum.init(params))
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm
+from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
@@ -89,7 +90,7 @@ def correct_by_same_batch(weight: Any) -> optax.GradientTransformationExtraArgs:
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
         """Correct every gradient; the first has no previous one."""
         del params, extra_args
-        before = require_previous(grads_at_previous_params, "correct_by_same_batch")
+        before = require_previous(grads_at_previous_params, updates, "correct_by_same_batch")
         seen = jnp.asarray(state.count) > 0
 
         def correct(g, before):
@@ -187,7 +188,7 @@ def low_rank_storm(
     def update_fn(updates, state, params=None, *, grads_at_previous_params=None, **extra_args):
         """Apply the operation as it is at this update."""
         del params, extra_args
-        before = require_previous(grads_at_previous_params, "low_rank_storm")
+        before = require_previous(grads_at_previous_params, updates, "low_rank_storm")
         # The count goes in as a field: a lift hands arrays per matrix to an operation, no scalars.
         now = dataclasses.replace(lift, op=LowRankStorm(decay, rank).at(state.count))
         updates, state, _ = now.apply(updates, state, gradient=before)
@@ -196,13 +197,19 @@ def low_rank_storm(
     return optax.GradientTransformationExtraArgs(lift.init, update_fn)
 
 
-def require_previous(grads: PyTree | None, who: str) -> PyTree:
-    """Raise on an update without the second gradient, and say how to get it."""
+def require_previous(grads: PyTree | None, updates: PyTree, who: str) -> PyTree:
+    """Raise on an update without the second gradient, and say how to get it; raise where it is of another shape."""
     if grads is None:
         raise ValueError(
             f"{who}: update needs grads_at_previous_params, this batch's gradient at the previous parameters; "
             "om.step_with_two_gradients computes and passes it"
         )
+    # Or a second gradient (1, n) would be spread over a first one (m, n) without an error.
+    table = by_path(grads)
+    for path, g in by_path(updates).items():
+        if path not in table or table[path].shape != g.shape:
+            there = f"second gradient {table[path].shape}" if path in table else "gradient without a second"
+            raise ValueError(f"{who}: {path}: {there}, where the first has shape {g.shape}")
     return grads
 
 

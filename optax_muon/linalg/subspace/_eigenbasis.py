@@ -79,7 +79,11 @@ def followed(
         q = jnp.linalg.qr(jnp.take_along_axis(product, order[..., None, :], axis=-1))[0]
         return jnp.take_along_axis(q, jnp.argsort(order, axis=-1)[..., None, :], axis=-1)
 
-    return jax.lax.switch(how, [lambda basis, factor: basis, decompose, iterate], basis, factor)
+    def like(turn):
+        """Give what ``turn`` returns in the basis's dtype: gradients may be wider than the parameters were."""
+        return lambda basis, factor: turn(basis, factor).astype(basis.dtype)
+
+    return jax.lax.switch(how, [lambda basis, factor: basis, like(decompose), like(iterate)], basis, factor)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,14 +21,14 @@ class PowerStep(MatrixOp):
 
     Use it, through `transforms.low_rank_momentum`, for updates of low rank.
 
-    Written for matrices X as (m, n), X^T here being a stack's (reduction, output):
+    Written for matrices X as (m, n), X^H here being a stack's (reduction, output):
 
     .. math::
-        P = \operatorname{qr}(X^T Q), \qquad R = X P, \qquad
-        Q \leftarrow R \operatorname{diag}(\|R_j\| + \epsilon)^{-1}, \qquad Y = Q P^T
+        P = \operatorname{qr}(X^H Q), \qquad R = X P, \qquad
+        Q \leftarrow R \operatorname{diag}(\|R_j\| + \epsilon)^{-1}, \qquad Y = Q P^H
 
-    Repeated on one matrix Y tends to the polar factor of its best rank-k approximation. ``info.factors`` is (R, P):
-    :math:`R P^T` is the part of X that was seen.
+    Repeated on one matrix Y tends to the polar factor of its best rank-k approximation. ``info.factors`` is
+    :math:`(R, \bar P)`: :math:`R P^H` is the part of X that was seen.
 
     Args:
         rank: k, reduced to min(m, n) where that is smaller.
@@ -74,9 +74,9 @@ class PowerStep(MatrixOp):
             )
         wide = x.astype(carry.dtype)
         # In the state's dtype, float32 or wider, as in Dion's code: the QR is what everything else rests on.
-        p = jnp.linalg.qr(FLOAT32.matmul(wide.mT, carry))[0]
+        p = jnp.linalg.qr(FLOAT32.matmul(jnp.conj(wide.mT), carry))[0]
         r = FLOAT32.matmul(wide, p)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
         length = jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps
         q = r / jnp.where(length == 0, 1, length)
-        return FLOAT32.matmul(q, p.mT).astype(x.dtype), q, Info(factors=(r, p))
+        return FLOAT32.matmul(q, jnp.conj(p.mT)).astype(x.dtype), q, Info(factors=(r, jnp.conj(p)))
