@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import io
 import os
 import pathlib
 from types import TracebackType
@@ -11,6 +12,7 @@ import jax
 import matplotlib as mpl
 import numpy as np
 from gpt.checkpoint import History
+from gpt.files import replace_text
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -34,23 +36,28 @@ def summary_writer() -> Any:
 
 
 class Metrics:
-    """Appends a line per step to ``metrics.csv``; a resumed run first drops those after its checkpoint."""
+    """Appends a line per step to ``metrics.csv``; a resumed run first drops those after its checkpoint.
 
-    def __init__(self, out: pathlib.Path, start: int, events: Any = None):
+    Lines that a killed process left torn, or that are not there at all, come back from the history of losses.
+    """
+
+    def __init__(self, out: pathlib.Path, start: int, events: Any = None, history: History | None = None):
         # One process of several writes.
-        path, rows = out / "metrics.csv" if jax.process_index() == 0 else pathlib.Path(os.devnull), []
-        if start and path.is_file():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= start]
-        self.file, self.events = path.open("w", newline=""), events
+        path = out / "metrics.csv" if jax.process_index() == 0 else pathlib.Path(os.devnull)
+        if path.name != os.devnull:
+            rows = _whole_rows(path) if start else {}
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, COLUMNS, restval="")
+            writer.writeheader()
+            writer.writerows(rows.get(step) or _from_history(history, step) for step in range(1, start + 1))
+            replace_text(path, text.getvalue())
+        self.file, self.events = path.open("a", newline=""), events
         self.writer = csv.DictWriter(self.file, COLUMNS)
-        self.writer.writeheader()
-        self.writer.writerows(rows)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Write the finite ones of some values."""
         values = {k: v for k, v in values.items() if np.isfinite(v)}
-        self.writer.writerow({"step": step} | {k: f"{v:.8g}" for k, v in values.items()})
+        self.writer.writerow({"step": step} | _digits(values))
         self.file.flush()
         add = getattr(self.events, "add_scalar", None) or getattr(self.events, "scalar", None)
         for name, value in values.items():
@@ -62,6 +69,36 @@ class Metrics:
         self.file.close()
         if self.events is not None:
             self.events.close()
+
+
+def _digits(values: dict[str, float]) -> dict[str, str]:
+    return {k: f"{v:.8g}" for k, v in values.items()}
+
+
+def _whole_rows(path: pathlib.Path) -> dict[int, dict[str, str]]:
+    """Read the lines that are whole, by step; a line without its end, or with anything but numbers, is not."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", errors="replace") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    header, rows = next(csv.reader(lines[:1]), []), {}
+    for cells in csv.reader(lines[1:]):
+        try:
+            row = dict(zip(header, cells, strict=True))
+            step = int(row["step"])
+            [float(value) for value in cells if value]
+        except (ValueError, KeyError):
+            continue
+        rows[step] = {name: row.get(name, "") for name in COLUMNS}
+    return rows
+
+
+def _from_history(history: History | None, step: int) -> dict[str, Any]:
+    """Write a lost line again, as far as a checkpoint knows it."""
+    if history is None:
+        return {"step": step}
+    values = {"train_loss": history.train[step - 1], "val_loss": history.valid[step]}
+    return {"step": step} | _digits({k: v for k, v in values.items() if np.isfinite(v)})
 
 
 class Profile:

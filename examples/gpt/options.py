@@ -10,6 +10,21 @@ from gpt.recipe import ADAMW_RATE, Recipe
 
 import optax_muon as om
 
+COUNTS = (
+    "steps",
+    "batch",
+    "accumulate",
+    "context",
+    "layers",
+    "width",
+    "heads",
+    "eval_every",
+    "save_every",
+    "nonfinite_steps",
+)
+LARGEST = 2**31 - 1  # counters of steps and shapes are 32 bits wide
+LAST_SEED = 2**32 - 2  # JAX takes seeds modulo 2^32 without 64 bits, and batches have the next seed after this one
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
@@ -47,20 +62,39 @@ def parser(description: str | None, runs: pathlib.Path) -> Parser:
     for field in ("context", "layers", "width", "heads"):
         add(f"--{field}", type=int, default=getattr(GPTConfig, field), help="of the model (%(default)s)")
     add = made.add_argument_group("run").add_argument
-    add("--eval-every", type=int, default=100, help="steps between validations and checkpoints (%(default)s)")
+    add("--eval-every", type=int, default=100, help="steps between validations (%(default)s)")
+    add("--save-every", type=int, metavar="N", help="steps between checkpoints (those between validations)")
+    add(
+        "--nonfinite-steps",
+        type=int,
+        default=5,
+        metavar="N",
+        help="stop after N steps in a row whose loss is not finite (%(default)s)",
+    )
     add("--out", type=pathlib.Path, help=f"folder of the run (a new one under {runs})")
-    add("--resume", action="store_true", help="go on from the last checkpoint of --out, or of the newest run")
+    add(
+        "--resume",
+        nargs="?",
+        const="last",
+        choices=["last", "last-good"],
+        help="go on from the last checkpoint of --out, or of the newest run; last-good: from the last undamaged one",
+    )
     add("--tensorboard", action="store_true", help="write metrics for TensorBoard too")
     add("--profile", action="store_true", help="trace a few steps with jax.profiler into the run's folder")
     return made
 
 
 def parse(made: Parser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse and check; adds ``recipe``, and ``writer`` for TensorBoard."""
+    """Parse and check; adds ``recipe``, ``defaults`` of all options, and ``writer`` for TensorBoard."""
     args = made.parse_args(argv)
-    for name in ("steps", "batch", "accumulate", "context", "layers", "width", "heads", "eval_every"):
-        if getattr(args, name) < 1:
-            made.error(f"argument --{name.replace('_', '-')}: must be at least 1, not {getattr(args, name)}")
+    args.defaults = vars(made.parse_args([]))
+    args.save_every = args.eval_every if args.save_every is None else args.save_every
+    for name in COUNTS:
+        if not 1 <= getattr(args, name) <= LARGEST:
+            limits = "at least 1" if getattr(args, name) < 1 else f"at most {LARGEST}"
+            made.error(f"argument --{name.replace('_', '-')}: must be {limits}, not {getattr(args, name)}")
+    if not 0 <= args.seed <= LAST_SEED:
+        made.error(f"argument --seed: must be from 0 to {LAST_SEED}, not {args.seed}")
     if args.batch % args.accumulate:
         made.error(f"argument --accumulate: {args.accumulate} micro-batches do not divide a batch of {args.batch}")
     try:
@@ -71,29 +105,3 @@ def parse(made: Parser, argv: list[str] | None) -> argparse.Namespace:
     except ValueError as error:
         made.error(str(error))
     return args
-
-
-def folder(args: argparse.Namespace) -> pathlib.Path:
-    """Choose the run's folder: the given one, the newest to resume, or a new one."""
-    numbered = sorted(args.runs.glob("[0-9][0-9][0-9]"))
-    if args.out is None and args.resume and numbered:
-        return numbered[-1]
-    last = int(numbered[-1].name) if numbered else 0
-    return args.out or args.runs / f"{last + 1:03d}"
-
-
-def settings(args: argparse.Namespace) -> dict:
-    """Give what a resumed run must share with the first one; where and how it runs may change."""
-    free = (
-        "recipe",
-        "runs",
-        "out",
-        "resume",
-        "eval_every",
-        "tensorboard",
-        "writer",
-        "profile",
-        "devices",
-        "distributed",
-    )
-    return {k: v for k, v in vars(args).items() if k not in free}

@@ -1,17 +1,22 @@
 """A run from its first step, or from its last checkpoint, to its last line."""
 
 import argparse
+import dataclasses
+import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import jax
 import numpy as np
-from gpt import data, logs, options
+from gpt import data, folder, logs, settings
 from gpt.checkpoint import Checkpoints, History
+from gpt.errors import OptionError, RunError
 from gpt.layers import GPTConfig
+from gpt.stopping import Signals, all_finite
 from jaxtyping import Array, Int, PyTree
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,76 +50,132 @@ Make = Callable[[argparse.Namespace, data.Corpus, GPTConfig], Trainer]
 
 
 def run(args: argparse.Namespace, make: Make) -> None:
-    """Train what ``make`` makes; leave checkpoints, metrics, a picture and the last line."""
+    """Train what ``make`` makes; leave checkpoints, metrics, a picture and the last line.
+
+    Raises:
+        SystemExit: if the run stops before its last step; why is said in one line.
+    """
     try:
         _run(args, make)
-    except OptionError as error:
-        raise SystemExit(f"{pathlib.Path(sys.argv[0]).name}: {error}") from None
+    except KeyboardInterrupt:
+        _stop(RunError("stopped by SIGINT", 128 + signal.SIGINT, alone=True))
+    except RunError as error:
+        _stop(error)
+    except OSError as error:
+        _stop(RunError(f"{error}; finished checkpoints stay as they are", alone=True))
 
 
-class OptionError(ValueError):
-    """An option that does not fit the machine, the packages or the folder; its message is one line."""
+def _stop(error: RunError) -> NoReturn:
+    print(f"{pathlib.Path(sys.argv[0]).name}: {error}", file=sys.stderr, flush=True)
+    if error.alone and jax.process_count() > 1:
+        os._exit(error.code)  # to leave in order would wait for processes that wait for this one
+    raise SystemExit(error.code) from None
 
 
 def _run(args: argparse.Namespace, make: Make) -> None:
-    out = options.folder(args)
-    corpus = data.characters() if args.tokens == "characters" else data.byte_pairs()
-    trainer = make(args, corpus, GPTConfig(len(corpus.symbols), args.context, args.layers, args.width, args.heads))
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(out, options.settings(args))
-    try:
-        start = checkpoints.start(args.resume)
-    except ValueError as error:
-        raise OptionError(str(error)) from None
-    history = History.empty(args.steps)
-    if start is not None:
-        state, history = checkpoints.restore(start, trainer.state())
-        trainer.load(state)
-    console = Console(stderr=True, quiet=jax.process_index() > 0)
-    console.print(f"{args.optimizer}, {args.steps} steps from {start or 0}, {len(corpus.train):,} tokens -> {out}")
-    metrics = logs.Metrics(out, start or 0, args.writer and args.writer(str(out)))
-    with logs.Profile(out / "profile" if args.profile else None) as profile:
-        _train(args, trainer, history, start or 0, checkpoints, metrics, profile, console)
-    checkpoints.close()
-    metrics.close()
-    written = corpus.decode(trainer.sample(jax.random.key(args.seed), corpus.encode("\n"), 400))
-    train_loss, val_loss = history.recent(args.steps), float(history.valid[args.steps])
-    last = f"final step={args.steps} train_loss={train_loss:.6f} val_loss={val_loss:.6f}"
-    if jax.process_index() == 0:
-        logs.plot(history, out / "loss.png", f"{args.optimizer}, {args.layers} layers of {args.width}")
-        print(f"----\n{written}\n----\n{last} seconds={float(history.seconds):.1f}")
+    with folder.claimed(args) as out:
+        corpus = data.characters() if args.tokens == "characters" else data.byte_pairs()
+        _check_context(args.context, corpus)
+        trainer = make(args, corpus, GPTConfig(len(corpus.symbols), args.context, args.layers, args.width, args.heads))
+        console = Console(stderr=True, quiet=jax.process_index() > 0)
+        with Signals() as signals, Checkpoints(out, settings.chosen(args), args.defaults) as checkpoints:
+            start, history = 0, History.empty(args.steps)
+            resumed = checkpoints.resume(args.resume, trainer.state())
+            if resumed is not None:
+                start, state, history = resumed
+                trainer.load(state)
+            for note in checkpoints.notes:
+                console.print(note, highlight=False, soft_wrap=True)
+            console.print(f"{args.optimizer}, {args.steps} steps from {start}, {len(corpus.train):,} tokens -> {out}")
+            metrics = logs.Metrics(out, start, args.writer and args.writer(str(out)), history)
+            with logs.Profile(out / "profile" if args.profile else None) as profile:
+                Loop(args, trainer, history, checkpoints, metrics, profile, console, signals).run(start)
+        metrics.close()
+        written = corpus.decode(trainer.sample(jax.random.key(args.seed), corpus.encode("\n"), 400))
+        train_loss, val_loss = history.recent(args.steps), float(history.valid[args.steps])
+        last = f"final step={args.steps} train_loss={train_loss:.6f} val_loss={val_loss:.6f}"
+        if jax.process_index() == 0:
+            logs.plot(history, out / "loss.png", f"{args.optimizer}, {args.layers} layers of {args.width}")
+            print(f"----\n{written}\n----\n{last} seconds={float(history.seconds):.1f}")
 
 
-def _train(
-    args: argparse.Namespace,
-    trainer: Trainer,
-    history: History,
-    start: int,
-    checkpoints: Checkpoints,
-    metrics: logs.Metrics,
-    profile: logs.Profile,
-    console: Console,
-) -> None:
-    """Step from ``start`` to the end; validate and save every ``eval_every`` steps and at the end."""
-    key, rate = jax.random.key(args.seed + 1), args.recipe.rate(args.recipe.peak)
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("step", total=args.steps, completed=start)
-        for step in range(start, args.steps):
-            profile.step()
-            began = time.perf_counter()
-            loss, largest = trainer.step(jax.random.fold_in(key, step))
-            history.train[step] = loss
-            done = step + 1
-            speed = args.batch * args.context / (time.perf_counter() - began)
-            if done % args.eval_every == 0 or done == args.steps:
-                history.valid[done] = trainer.evaluate()
-            history.seconds += time.perf_counter() - began
-            values: dict[str, Any] = {"train_loss": history.train[step], "val_loss": history.valid[done]}
-            values |= {"learning_rate": float(rate(step)), "max_logit": float(largest), "tokens_per_second": speed}
-            metrics.write(done, values)
-            progress.update(task, advance=1, description=f"loss {history.train[step]:.3f}  {speed:,.0f} tokens/s")
-            if not np.isnan(history.valid[done]):
-                checkpoints.save(done, trainer.state(), history)
-                line = f"step {done}: train {history.recent(done):.4f}, validation {history.valid[done]:.4f}"
-                progress.console.print(line, highlight=False)
+def _check_context(context: int, corpus: data.Corpus) -> None:
+    longest = min(len(corpus.train), len(corpus.valid)) - 1
+    if context > longest:
+        raise OptionError(f"argument --context: must be at most {longest}, the held-out text's length, not {context}")
+
+
+@dataclasses.dataclass
+class Loop:
+    """The steps of a run; validates every ``eval_every`` steps, saves every ``save_every``, both at the end."""
+
+    args: argparse.Namespace
+    trainer: Trainer
+    history: History
+    checkpoints: Checkpoints
+    metrics: logs.Metrics
+    profile: logs.Profile
+    console: Console
+    signals: Signals
+    nonfinite: int = 0  # steps in a row until now
+
+    def run(self, start: int) -> None:
+        """Step from ``start`` to the end.
+
+        Raises:
+            RunError: where losses stay not finite, at a signal, or where a checkpoint cannot be written.
+        """
+        key = jax.random.key(self.args.seed + 1)
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task("step", total=self.args.steps, completed=start)
+            for step in range(start, self.args.steps):
+                self.profile.step()
+                speed = self._step(step, key)
+                text = f"loss {self.history.train[step]:.3f}  {speed:,.0f} tokens/s"
+                progress.update(task, advance=1, description=text)
+                self._keep(step + 1)
+
+    def _step(self, step: int, key: Array) -> float:
+        """Take a step and write it down; give the tokens per second."""
+        args, history, done = self.args, self.history, step + 1
+        began = time.perf_counter()
+        loss, largest = self.trainer.step(jax.random.fold_in(key, step))
+        history.train[step] = loss
+        speed = args.batch * args.context / (time.perf_counter() - began)
+        if self._due(done, args.eval_every):
+            history.valid[done] = self.trainer.evaluate()
+            line = f"step {done}: train {history.recent(done):.4f}, validation {history.valid[done]:.4f}"
+            self.console.print(line, highlight=False)
+        history.seconds += time.perf_counter() - began
+        values: dict[str, Any] = {"train_loss": history.train[step], "val_loss": history.valid[done]}
+        rate = float(args.recipe.rate(args.recipe.peak)(step))
+        values |= {"learning_rate": rate, "max_logit": float(largest), "tokens_per_second": speed}
+        self.metrics.write(done, values)
+        return speed
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.args.steps
+
+    def _keep(self, done: int) -> None:
+        """Save where it is time to, or stop."""
+        loss, stop = self.history.train[done - 1], self.signals.asked(done)
+        self.nonfinite = 0 if np.isfinite(loss) else self.nonfinite + 1
+        self.checkpoints.check()
+        saved = False
+        if stop or self._due(done, self.args.save_every):
+            state = self.trainer.state()
+            saved = bool(np.isfinite(loss)) and all_finite(state)
+            if saved:
+                self.checkpoints.save(done, state, self.history)
+        ended = done == self.args.steps and not (saved and np.isfinite(self.history.valid[done]))
+        if ended or self.nonfinite >= self.args.nonfinite_steps:
+            raise RunError(f"the loss or the state is not finite after step {done}; {self._last_saved()}")
+        if stop and done < self.args.steps:
+            raise self.signals.stopped(done, self._last_saved())
+
+    def _last_saved(self) -> str:
+        last = self.checkpoints.manager.latest_step()
+        if last is None:
+            return "nothing is saved"
+        return f"checkpoint {last} is saved: --out {self.checkpoints.out} --resume goes on"
