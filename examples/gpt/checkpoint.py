@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -36,8 +37,10 @@ class History:
         return cls(np.full(steps, np.nan, np.float32), np.full(steps + 1, np.nan, np.float32), np.zeros((), np.float64))
 
     def recent(self, step: int, width: int = 50) -> float:
-        """Mean training loss of the last ``width`` steps before ``step``."""
-        return float(np.mean(self.train[max(0, step - width) : step], dtype=np.float64))
+        """Mean training loss of the last ``width`` steps before ``step``, of those where it was finite."""
+        losses = self.train[max(0, step - width) : step]
+        losses = losses[np.isfinite(losses)]
+        return float(np.mean(losses, dtype=np.float64)) if losses.size else np.nan
 
 
 class Checkpoints:
@@ -58,6 +61,8 @@ class Checkpoints:
         on_finished = ocp.options.AsyncOptions(post_finalization_callback=self._list_files)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True, async_options=on_finished)
         self.manager = ocp.CheckpointManager(self.folder, options=options)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_is_no_traceback)
 
     def _list_files(self) -> None:
         if jax.process_index() == 0:
@@ -108,13 +113,15 @@ class Checkpoints:
             raise OptionError(f"{self.out} holds a run: add --resume to go on, or choose another --out")
         found = self._last_whole(steps, resume == "last-good", unreadable) if steps else NONE
         if found != NONE:
-            held = self.manager.metadata(found).custom_metadata or {}
-            saved, without = run_settings.read(self.out, held.get("settings"))
+            saved, without = run_settings.read(self.out, lambda: self._settings_of(found))
             run_settings.compare(saved, self.settings, self.defaults)
             if without:
                 self.notes.append(f"{self.out / run_settings.NAME} is written again, from checkpoint {found}")
         run_settings.write(self.out, self.settings)
         return found
+
+    def _settings_of(self, step: int) -> dict | None:
+        return (self.manager.metadata(step).custom_metadata or {}).get("settings")
 
     def _last_whole(self, steps: list[int], go_back: bool, unreadable: Mapping[int, str]) -> int:
         """Give the newest step, or with ``go_back`` the newest without damage."""
@@ -201,6 +208,11 @@ class Checkpoints:
         except Exception as error:
             whole = f"the checkpoints before it are whole: --out {self.out} --resume goes on"
             raise RunError(f"a checkpoint cannot be written: {first_line(error)}; {whole}", alone=True) from error
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    """Whether to log a record: what Orbax logs with a traceback it raises too, and a run says it in one line."""
+    return not record.exc_info
 
 
 def _tree(state: PyTree, history: History) -> dict:

@@ -35,8 +35,9 @@ def damage_of(step: pathlib.Path) -> str | None:
                 return f"{path} is missing"
             except ValueError:
                 return f"{path} is {'not JSON' if path.stat().st_size else 'empty'}"
-    if not (step / LIST).exists():
-        return None  # written before there was a list
+    if not (step / LIST).exists():  # written before there was a list, or what an unfinished deletion left
+        manifest = step / "default" / "manifest.ocdbt"
+        return None if manifest.exists() else f"{manifest} is missing"
     for name, size in json.loads((step / LIST).read_text()).items():
         path = step / name
         if not path.exists():

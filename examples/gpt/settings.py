@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+from collections.abc import Callable
 
 from gpt.errors import OptionError
 from gpt.files import replace_text
@@ -31,12 +32,12 @@ def chosen(args: argparse.Namespace) -> dict:
     return {k: v for k, v in vars(args).items() if k not in FREE}
 
 
-def read(out: pathlib.Path, checkpoint: dict | None) -> tuple[dict, bool]:
+def read(out: pathlib.Path, of_checkpoint: Callable[[], dict | None]) -> tuple[dict, bool]:
     """Give the settings of the run in a folder, and whether its file had to be done without.
 
     Args:
         out: the folder.
-        checkpoint: the settings that its checkpoint holds, if any.
+        of_checkpoint: reads the settings that the checkpoint holds, if any.
 
     Raises:
         OptionError: if neither says them.
@@ -51,8 +52,8 @@ def read(out: pathlib.Path, checkpoint: dict | None) -> tuple[dict, bool]:
         except ValueError:
             pass
         wrong = "cannot be read"
-    if checkpoint:
-        return checkpoint, True
+    if held := of_checkpoint():
+        return held, True
     raise OptionError(
         f"{path} {wrong}, and the checkpoint does not hold the settings either: write there the options that the run "
         'was started with, {"seed": 3} for instance; those that it does not name are at their defaults'
