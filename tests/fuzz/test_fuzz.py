@@ -1,0 +1,73 @@
+"""The fuzz: a few batches of every kind in the ordinary run, many in the slow one, and proof that it sees faults."""
+
+import random
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.fuzz import leaves, maps, names, norms
+from tests.fuzz.kind import Tally, explore
+from tests.fuzz.kinds import KINDS
+from tests.fuzz.run import MOST_REJECTED
+
+every_kind = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
+
+
+@every_kind
+def test_a_few_cases(kind):
+    tally = Tally()
+    explore(kind, kind.quick, 0, tally)
+    assert tally.count() > 0
+    assert tally.share_rejected() <= MOST_REJECTED
+
+
+@pytest.mark.slow
+@every_kind
+def test_many_cases_of_another_seed(kind):
+    seed, tally = random.randrange(2**31), Tally()
+    print(f"seed {seed}")
+    explore(kind, 10 * kind.quick, seed, tally)
+    assert tally.share_rejected() <= MOST_REJECTED
+
+
+def caught(kind):
+    """Whether the kind fails within its quick batches."""
+    with pytest.raises(AssertionError):
+        explore(kind, kind.quick, 0, Tally(), shrink=False)
+
+
+def test_a_map_that_is_a_little_wrong_is_caught(monkeypatch):
+    right = maps.jitted
+    monkeypatch.setattr(maps, "jitted", lambda name: lambda x: right(name)(x) * jnp.asarray(1.03, x.dtype))
+    caught(maps.KIND)
+
+
+def test_a_map_that_hides_a_nan_is_caught(monkeypatch):
+    right = maps.jitted
+    monkeypatch.setattr(maps, "jitted", lambda name: lambda x: jnp.nan_to_num(right(name)(x)))
+    caught(maps.KIND)
+
+
+def test_a_step_that_is_too_long_is_caught(monkeypatch):
+    right = norms.measured
+    wrong = lambda out: (*out[:2], out[2] * np.float32(1.001), *out[3:])  # noqa: E731
+    monkeypatch.setattr(norms, "measured", lambda name: lambda x, y: wrong(right(name)(x, y)))
+    caught(norms.KIND)
+
+
+def test_pieces_in_the_wrong_order_are_caught(monkeypatch):
+    right = leaves.as_matrices
+    monkeypatch.setattr(leaves, "as_matrices", lambda x, leaf: tuple(s[::-1] for s in right(x, leaf)))
+    caught(leaves.KIND)
+
+
+def test_a_reading_that_depends_on_order_is_caught(monkeypatch):
+    right = names.read
+
+    def first_is_a_vector(params, rules):
+        found = right(params, rules)
+        return found if isinstance(found, str) else found | {next(iter(found)): str(list(params)[:1])}
+
+    monkeypatch.setattr(names, "read", first_is_a_vector)
+    caught(names.KIND)
