@@ -1,4 +1,4 @@
-"""From the state of `optax.contrib.muon` to that of another optimizer."""
+"""From the state of `optax.contrib.muon`, or of an older version of an optimizer, to the present optimizer's."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
 from optax_muon.transforms._momentum import NesterovEmaState
+from optax_muon.transforms._older_states import moved_state
 from optax_muon.transforms._rotated import RotatedState
 
 # Fields that hold an exponential average of gradients, as the old momentum is one.
@@ -38,7 +39,10 @@ class Kept(NamedTuple):
 
 
 def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> PyTree:
-    """Carry the state of `optax.contrib.muon` over to another optimizer, so that a run goes on where it was.
+    """Carry the state of `optax.contrib.muon`, or of an older version of ``tx``, over, so that a run goes on.
+
+    A state of an older version keeps every array and every count; what moved is found by its field, its parameter and
+    its shape, and brought to the dtype that is kept now. The rest of this page is about `optax.contrib.muon`.
 
     Momentum and Adam's moments are kept, and so are the steps that schedules have counted; everything else of the new
     state is as ``tx.init`` makes it. A matrix that Adam trained before (optax leaves those of rank three and more to
@@ -47,7 +51,8 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
     updates have the size of Adam's own. Call it between steps, outside of gradient accumulation.
 
     Args:
-        state: of `optax.contrib.muon` or `optax.contrib.scale_by_muon`, alone or within a chain or a wrapper.
+        state: of `optax.contrib.muon` or `optax.contrib.scale_by_muon`, alone or within a chain or a wrapper; or of
+            ``tx`` as an older version of this package made it, with its containers or as plain dicts and lists.
         params: the parameters, as they are now.
         tx: the new optimizer, as `optax_muon.for_matrices` makes it.
 
@@ -55,9 +60,9 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
         A state for ``tx``; ``state`` is not changed.
 
     Raises:
-        ValueError: for a state without Muon's or with more than one; for one of another model, naming the parameter;
-            and for an optimizer that keeps no average of a parameter's gradients, in the parameter's own coordinates,
-            where the old momentum could go on.
+        ValueError: for a state that is neither, naming what has no counterpart; for one with two of Muon's; for one of
+            another model, naming the parameter; and for an optimizer that keeps no average of a parameter's gradients,
+            in the parameter's own coordinates, where the old momentum could go on.
 
     Example:
         >>> import jax.numpy as jnp, optax, optax_muon as om
@@ -68,6 +73,9 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
         >>> om.migrate(state, params, tx).inner_states["hidden"].inner_state[0].average["up"]["kernel"][0, 0].item()
         0.05000000074505806
     """
+    muon = [x for x in jax.tree.leaves(state, is_leaf=_is_muon) if _is_muon(x)]
+    if not muon:
+        return moved_state(state, params, tx)
     kept = _read(state)
     for path, x in by_path(params).items():
         shape = tuple(kept.average[path].shape) if path in kept.average else "nothing"
@@ -84,6 +92,11 @@ def migrate(state: PyTree, params: PyTree, tx: optax.GradientTransformation) -> 
             f"migrate: the new optimizer keeps no average of gradients for {which}{more}: the momentum would be lost"
         )
     return made
+
+
+def _is_muon(node: Any) -> bool:
+    """Tell the state of Muon from anything else."""
+    return isinstance(node, optax.contrib.MuonState)
 
 
 def _read(state: PyTree) -> Kept:

@@ -150,7 +150,12 @@ def test_within_an_nnx_optimizer():
 @pytest.mark.parametrize(
     ("state", "change", "tx", "message"),
     [
-        (optax.adam(1e-3), {}, new(), "holds 0 MuonState and 1 ScaleByAdamState"),
+        (
+            optax.adam(1e-3),
+            {},
+            new(),
+            r"is no older form of this optimizer's:\n  .*average/layers/kernel: the old state",
+        ),
         (optax.chain(OLD["bare"], OLD["bare"]), {}, new(), "holds 2 MuonState"),
         (OLD["bare"], {"up": {"kernel": jnp.ones((4, 9)), "bias": jnp.ones(8)}}, new(), r"up/kernel is \(4, 9\)"),
         (OLD["bare"], {"more": {"kernel": jnp.ones((4, 4))}}, new(), r"more/kernel is \(4, 4\), and .* nothing there"),
