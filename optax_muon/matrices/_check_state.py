@@ -40,7 +40,7 @@ def check_state(tx: optax.GradientTransformation, params: PyTree, found: PyTree)
     differences = state_differences(jax.eval_shape(tx.init, params), params, found)
     if differences:
         raise ValueError(
-            f"this state is of another optimizer or model; before -> now:{listed(differences)}\n"
+            f"this state is of another optimizer or model; before -> now:{first_lines(differences)}\n"
             "Build the optimizer and the model as they were, or start anew with tx.init."
         )
 
@@ -69,13 +69,13 @@ def check_gradients(updates: PyTree, params: PyTree) -> None:
     differences = [line for path in dict.fromkeys([*wanted, *found]) if (line := says(path))]
     if differences:
         raise ValueError(
-            f"these gradients are not of these parameters:{listed(differences)}\n"
+            f"these gradients are not of these parameters:{first_lines(differences)}\n"
             "Take both from one model; leave a parameter out of training by a rule ('its/path', 'frozen') and not by "
             "dropping its gradient."
         )
 
 
-def listed(lines: list[str]) -> str:
+def first_lines(lines: list[str]) -> str:
     """Join lines, the first `SHOWN` of them, and say how many more there are."""
     more = len(lines) - SHOWN
     return "".join(f"\n  {line}" for line in [*lines[:SHOWN], *([f"... and {more} more"] if more > 0 else [])])

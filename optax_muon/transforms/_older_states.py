@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from optax_muon.matrices._check_state import listed
+from optax_muon.matrices._check_state import first_lines
 from optax_muon.matrices._paths import by_path, map_by_path
 
 
@@ -43,7 +43,7 @@ def moved_state(state: PyTree, params: PyTree, tx: optax.GradientTransformation)
         lines = [f"{path}: the old state has no counterpart" for path in lacking]
         lines += [f"{path}: the new state has no place for it" for path in lost]
         raise ValueError(
-            f"migrate: this state is no older form of this optimizer's:{listed(lines)}\n"
+            f"migrate: this state is no older form of this optimizer's:{first_lines(lines)}\n"
             "Build the optimizer as it was (om.check_state says what differs), or start anew with tx.init."
         )
 
