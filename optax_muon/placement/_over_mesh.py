@@ -15,7 +15,7 @@ from optax_muon.matrices._paths import by_path
 from optax_muon.placement._by_constraints import run_constrained
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Placement, Work
-from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of
+from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of, varying_axes
 from optax_muon.placement.exchange._execute import execute
 from optax_muon.placement.exchange._schedule import Options, Schedule, Shard, make_schedule
 
@@ -83,14 +83,14 @@ class OverMesh(Placement):
             # Arrays of two meshes cannot enter one `jax.shard_map`, but those of one mesh share a plan.
             groups.setdefault((way, layout.mesh, layout.inside), []).append(i)
         done: dict[int, Done] = {}
-        for (way, mesh, inside), members in groups.items():
+        for (way, mesh, _), members in groups.items():
             some, where = [works[i] for i in members], [layouts[i] for i in members]
             self._check(mesh)
             if way == "local":
                 made = Local().run(op, some)
             elif way == "unknown":
                 made = run_constrained(op, some, mesh, self.options)
-            elif inside:
+            elif where[0].is_manual:
                 made = self._inside(op, some, where)
             else:
                 made = self._mapped(op, some, where)
@@ -120,9 +120,8 @@ class OverMesh(Placement):
         """Plan an update of arrays that are sharded as ``layouts`` say; also give each array's shard."""
         sizes = sizes_of(layouts[0].mesh)
         shards = [_shard(work, layout, sizes) for work, layout in zip(works, layouts, strict=True)]
-        # Inside the caller's own map, devices along an axis that does not shard the array may hold other matrices.
-        usable = () if layouts[0].inside else layouts[0].axes
-        return make_schedule(op, shards, sizes, usable, self.options), shards
+        # Devices along an axis of the caller's own map that does not shard the array may hold other matrices.
+        return make_schedule(op, shards, sizes, layouts[0].axes, self.options), shards
 
     def _inside(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
         """Map shards inside the caller's own `jax.shard_map`."""
@@ -130,11 +129,16 @@ class OverMesh(Placement):
         return execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
 
     def _mapped(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
-        """Map whole arrays of known shardings in a `jax.shard_map` of their mesh."""
-        mesh = layouts[0].mesh
+        """Map arrays of known shardings in a `jax.shard_map` over all axes, or all that the caller's own left over.
+
+        Over all, since a partitioner that has a say in what is computed may put collectives anywhere.
+        """
+        mesh, inside = layouts[0].mesh, layouts[0].inside
         schedule, shards = self.schedule(op, works, layouts)
         # Nothing is sharded, and dividing the work does not pay: every device computes all of it, as without a mesh.
-        if not schedule.groups and not any(name for layout in layouts for dim in layout.dims or () for name in dim):
+        if not (
+            inside or schedule.groups or any(name for layout in layouts for dim in layout.dims or () for name in dim)
+        ):
             return Local().run(op, works)
         # Without the check of varying axes, since maps make constants inside.
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
@@ -159,7 +163,7 @@ class OverMesh(Placement):
         given, made, names = (specs, beside, whole, whole), (specs, whole), set(layouts[0].axes)
         mapped = jax.shard_map(body, mesh=mesh, in_specs=given, out_specs=made, axis_names=names, check_vma=False)
         arrays, learned = mapped([w.array for w in works], others, values, numbers)
-        return [Done(x, *rest) for x, rest in zip(arrays, learned, strict=True)]
+        return [Done(_varying_like(x, w.array), *rest) for x, w, rest in zip(arrays, works, learned, strict=True)]
 
 
 def _has_mesh(array: Any) -> bool:
@@ -173,11 +177,10 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
     """Say what one device holds of an array; ``sizes``: length of every mesh axis."""
     assert layout.dims is not None
     shape = list(work.array.shape)
-    # There the array's shape is the shard's already.
-    if not layout.inside:
-        for axis, dim in enumerate(layout.dims):
-            for name in dim:
-                shape[axis] //= sizes[name]
+    for axis, dim in enumerate(layout.dims):
+        for name in dim:
+            # Inside the caller's own map the array's shape is the shard's already.
+            shape[axis] //= 1 if name in layout.inside else sizes[name]
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
 
 
@@ -186,3 +189,9 @@ def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
     if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit):
         return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, PartitionSpec() if spec is None else spec))
     return x
+
+
+def _varying_like(x: Array, other: Array) -> Array:
+    """Say of an array that it varies along the axes of the caller's own map along which another does."""
+    missing = varying_axes(other) - varying_axes(x)
+    return jax.lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x

@@ -19,16 +19,24 @@ class Layout(NamedTuple):
     Attributes:
         mesh: a `jax.sharding.Mesh` or `AbstractMesh`; None: no mesh in sight.
         dims: for each dimension the axes that shard it, major first; None: the mesh is known and these are not.
-        axes: the axes that may be used: all of them, or the Explicit ones of a mixed mesh.
-        inside: whether the code runs inside the caller's own `jax.shard_map`, where the array is a shard already.
-        spec: the same as ``dims``, as JAX writes it.
+        inside: the axes of the caller's own `jax.shard_map` around the code, over which the array is a shard already.
+        spec: ``dims`` without those axes, as JAX writes it.
     """
 
     mesh: Any = None
     dims: Dims | None = None
-    axes: tuple[str, ...] = ()
-    inside: bool = False
+    inside: tuple[str, ...] = ()
     spec: PartitionSpec | None = None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes over which the array is whole in the program's eyes; those inside the caller's map are not."""
+        return () if self.mesh is None else tuple(name for name in self.mesh.axis_names if name not in self.inside)
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether the caller's map is over every axis longer than one: nothing is left to the partitioner."""
+        return bool(self.inside) and all(self.mesh.shape[name] == 1 for name in self.axes)
 
 
 def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: Any = None) -> Layout:
@@ -46,7 +54,7 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     """
     concrete, abstract = not isinstance(array, Tracer), isinstance(array, jax.ShapeDtypeStruct)
     # Asking a tracer for what it lacks composes a long message each time.
-    sharding = getattr(array, "sharding", None) if concrete else None
+    sharding: Any = getattr(array, "sharding", None) if concrete else None
     own = None if abstract else jax.typeof(array).sharding.mesh
     ambient = jax.sharding.get_abstract_mesh()
     spec = leaf.spec if spec is None else spec
@@ -56,10 +64,8 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if axes_of_type(ambient, AxisType.Manual):
         return _inside(array, path, ambient, spec)
     # The type of an array on an Explicit mesh cannot be wrong, so it comes before what was given by hand.
-    explicit = axes_of_type(own, AxisType.Explicit)
-    if explicit:
-        spec = jax.typeof(array).sharding.spec
-        return Layout(own, spec_dims(spec, array.shape, own), explicit, spec=spec)
+    if axes_of_type(own, AxisType.Explicit):
+        return _typed(array, own, sharding.spec if isinstance(sharding, NamedSharding) else spec)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
     # An array on one device, of which no other device has a part.
@@ -69,10 +75,10 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if mesh is None:
         return Layout()
     if spec is None:
-        return Layout(mesh, None, mesh.axis_names)
+        return Layout(mesh)
     require_axes(path, spec, mesh)
     dims = spec_dims(spec, array.shape, mesh)
-    return Layout(mesh, dims, mesh.axis_names, spec=PartitionSpec(*(dim or None for dim in dims)))
+    return Layout(mesh, dims, spec=_as_spec(dims))
 
 
 def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool = True) -> Dims:
@@ -80,11 +86,8 @@ def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool 
 
     Axes of length one shard nothing, and with ``whole`` neither do those whose product does not divide the length.
     """
-    # A spec may be shorter than the shape; an entry may be None, a name, several names, or UNCONSTRAINED.
-    entries = [*spec, *[None] * (len(shape) - len(spec))]
-    dims = [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
     sizes = dict(mesh.shape)
-    dims = [tuple(name for name in dim if sizes.get(name, 1) > 1) for dim in dims]
+    dims = [tuple(name for name in dim if sizes.get(name, 1) > 1) for dim in _entries(spec, len(shape))]
     return tuple(
         () if whole and length % math.prod(sizes[name] for name in dim) else dim
         for dim, length in zip(dims, shape, strict=True)
@@ -115,13 +118,27 @@ def sizes_of(mesh: Any) -> Mapping[str, int]:
     return dict(mesh.shape)
 
 
+def _typed(array: Any, mesh: Any, spec: Any) -> Layout:
+    """Find the layout of an array whose type says how the Explicit axes shard it; Auto ones only a spec can tell.
+
+    An Auto axis of which no spec speaks counts as one of replicas. The partitioner then makes the array whole along it
+    first, but the work is divided among its devices too and it has no say in what is computed: where it had, it put
+    collectives into branches that devices choose differently, which then wait for one another for ever.
+    """
+    known = _entries(jax.typeof(array).sharding.spec, array.ndim)
+    entries = _with_auto(known, spec, array.shape, mesh)
+    dims = spec_dims(_as_spec(entries), array.shape, mesh)
+    # Nothing is known of it at all where there are Auto axes that may shard it.
+    if not any(dims) and spec is None and axes_of_type(mesh, AxisType.Auto):
+        return Layout(mesh)
+    return Layout(mesh, dims, spec=_as_spec(entries))
+
+
 def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
     """Find the layout of a shard inside the caller's own `jax.shard_map`, where only a spec can tell it."""
     manual = axes_of_type(mesh, AxisType.Manual)
-    kind = jax.typeof(array)  # it says along which axes the value varies, each version of JAX under another name
-    varying = getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
     if spec is None:
-        if varying:
+        if varying := varying_axes(array):
             names = ", ".join(repr(name) for name in sorted(varying))
             raise ValueError(
                 f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and a "
@@ -129,7 +146,45 @@ def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
                 "spec=PartitionSpec() if every device holds a whole matrix of its own"
             )
         return Layout()
-    dims = tuple(
-        tuple(name for name in dim if name in manual) for dim in spec_dims(spec, array.shape, mesh, whole=False)
+    cut = [tuple(name for name in dim if name in manual) for dim in spec_dims(spec, array.shape, mesh, whole=False)]
+    # The caller's map cuts first: what other axes do, they do within a shard.
+    entries = _with_auto(_entries(jax.typeof(array).sharding.spec, array.ndim), spec, array.shape, mesh)
+    rest = spec_dims(_as_spec(entries), array.shape, mesh)
+    dims = tuple(outer + inner for outer, inner in zip(cut, rest, strict=True))
+    return Layout(
+        mesh,
+        dims,
+        tuple(n for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == AxisType.Manual),
+        _as_spec(entries),
     )
-    return Layout(mesh, dims, manual, inside=True)
+
+
+def varying_axes(array: Any) -> frozenset[str]:
+    """Manual axes along which the type of an array says that it varies; none where `jax.shard_map` does not check."""
+    kind = jax.typeof(array)  # each version of JAX has it under another name
+    return getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
+
+
+def _entries(spec: PartitionSpec, ndim: int) -> list[tuple[str, ...]]:
+    """Give the axes of every dimension as a spec has them."""
+    # A spec may be shorter than the shape; an entry may be None, a name, several names, or UNCONSTRAINED.
+    entries = [*spec, *[None] * (ndim - len(spec))]
+    return [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
+
+
+def _with_auto(known: Sequence[tuple[str, ...]], spec: Any, shape: Sequence[int], mesh: Any) -> list[tuple[str, ...]]:
+    """Add the Auto axes of a spec given by hand to the axes that an array's type names, where they divide it."""
+    auto = axes_of_type(mesh, AxisType.Auto)
+    by_hand = _entries(PartitionSpec() if spec is None else spec, len(shape))
+    merged = []
+    for names, hand, length in zip(known, by_hand, shape, strict=True):
+        more = tuple(name for name in hand if name in auto)
+        # In the order of the spec where it agrees with the type.
+        both = hand if tuple(n for n in hand if n not in more) == names else names + more
+        merged.append(both if length % math.prod(mesh.shape[name] for name in both) == 0 else names)
+    return merged
+
+
+def _as_spec(dims: Sequence[tuple[str, ...]]) -> PartitionSpec:
+    """Write the axes of every dimension as JAX does."""
+    return PartitionSpec(*(dim or None for dim in dims))

@@ -57,6 +57,27 @@ def computations(text):
     return computations, entry
 
 
+def in_branches(text):
+    """Collectives inside the branches of conditionals, and what these call, in an optimised HLO text: (where, kind)."""
+    found, _ = computations(text)
+    calls = {
+        name: {n for line in lines for n in re.findall(r"%?([\w.\-]+)", line) if n in found}
+        for name, lines in found.items()
+    }
+    inside, todo = set(), []
+    for lines in found.values():
+        for line in lines:
+            names = re.search(r" conditional\(.*(?:branch_computations=\{.*?\}|true_computation=.*)", line)
+            todo += [n for n in re.findall(r"%?([\w.\-]+)", names[0])] if names else []
+    while todo:
+        name = todo.pop()
+        if name in found and name not in inside:
+            inside.add(name)
+            todo += calls[name]
+    kinds = re.compile(rf" ({'|'.join(KINDS)})(?:-start)?\(")
+    return [(name, kind[1]) for name in sorted(inside) for line in found[name] if (kind := kinds.search(line))]
+
+
 def _count(computations, name, times, collectives):
     flops, shapes = 0.0, {}
     for line in computations[name]:
