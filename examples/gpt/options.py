@@ -6,7 +6,9 @@ import pathlib
 
 from gpt.layers import GPTConfig
 from gpt.logs import summary_writer
+from gpt.presets import PRESETS
 from gpt.recipe import ADAMW_RATE, Recipe
+from gpt.texts import TEXTS
 
 import optax_muon as om
 
@@ -55,6 +57,7 @@ def parser(description: str | None, runs: pathlib.Path) -> Parser:
     add("--steps", type=int, default=recipe.steps, help="length of the run (%(default)s)")
     add = made.add_argument_group("model and data").add_argument
     add("--seed", type=int, default=0, help="of weights, batches and the sample (%(default)s)")
+    add("--text", choices=sorted(TEXTS), default="shakespeare", help="(%(default)s)")
     add("--tokens", choices=["characters", "bpe"], default="characters", help="(%(default)s)")
     add("--batch", type=int, default=32, help="sequences in a step (%(default)s)")
     add("--accumulate", type=int, default=1, metavar="K", help="micro-batches that a batch is cut into (%(default)s)")
@@ -84,8 +87,16 @@ def parser(description: str | None, runs: pathlib.Path) -> Parser:
     return made
 
 
+def add_presets(made: argparse.ArgumentParser) -> None:
+    """Add the sizes by name, and folders of token shards, which a model on several devices is worth."""
+    add = made.add_argument_group("sizes and shards").add_argument
+    add("--preset", choices=list(PRESETS), default="tiny", help="sizes that other options may change (%(default)s)")
+    add("--data", type=pathlib.Path, metavar="DIR", help="token shards of make_shards.py, in place of --text")
+
+
 def parse(made: Parser, argv: list[str] | None) -> argparse.Namespace:
     """Parse and check; adds ``recipe``, ``defaults`` of all options, and ``writer`` for TensorBoard."""
+    made.set_defaults(**PRESETS.get(getattr(made.parse_known_args(argv)[0], "preset", "tiny"), {}))
     args = made.parse_args(argv)
     args.defaults = vars(made.parse_args([]))
     args.save_every = args.eval_every if args.save_every is None else args.save_every

@@ -8,14 +8,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from gpt import data, folder, logs, settings
+from gpt import folder, logs, settings
 from gpt.checkpoint import Checkpoints, History
-from gpt.errors import OptionError, RunError
+from gpt.errors import RunError
 from gpt.layers import GPTConfig
+from gpt.source import text_of
 from gpt.stopping import Signals, all_finite
 from jaxtyping import Array, Int, PyTree
 from rich.console import Console
@@ -25,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Trainer(Protocol):
     """A model with its optimizer, as a run needs them."""
 
-    def step(self, key: Array) -> tuple[Array, Array]:
+    def step(self, step: int, key: Array) -> tuple[Array, Array]:
         """Take one step; give the loss before it and the largest attention logit, -inf where it is not measured."""
         ...
 
@@ -46,17 +48,21 @@ class Trainer(Protocol):
         ...
 
 
-Make = Callable[[argparse.Namespace, data.Corpus, GPTConfig], Trainer]
+T = TypeVar("T", bound=Trainer)
+Make = Callable[[argparse.Namespace, Any, GPTConfig], T]
 
 
-def run(args: argparse.Namespace, make: Make) -> None:
+def run(args: argparse.Namespace, make: Make[T]) -> tuple[T, pathlib.Path]:
     """Train what ``make`` makes; leave checkpoints, metrics, a picture and the last line.
+
+    Returns:
+        What was trained, and the run's folder.
 
     Raises:
         SystemExit: if the run stops before its last step; why is said in one line.
     """
     try:
-        _run(args, make)
+        return _run(args, make)
     except KeyboardInterrupt:
         _stop(RunError("stopped by SIGINT", 128 + signal.SIGINT, alone=True))
     except RunError as error:
@@ -72,13 +78,13 @@ def _stop(error: RunError) -> NoReturn:
     raise SystemExit(error.code) from None
 
 
-def _run(args: argparse.Namespace, make: Make) -> None:
+def _run(args: argparse.Namespace, make: Make[T]) -> tuple[T, pathlib.Path]:
     with folder.claimed(args) as out:
-        corpus = data.characters() if args.tokens == "characters" else data.byte_pairs()
-        _check_context(args.context, corpus)
-        trainer = make(args, corpus, GPTConfig(len(corpus.symbols), args.context, args.layers, args.width, args.heads))
+        text = text_of(args)
+        trainer = make(args, text, GPTConfig(text.vocabulary, args.context, args.layers, args.width, args.heads))
         console = Console(stderr=True, quiet=jax.process_index() > 0)
-        with Signals() as signals, Checkpoints(out, settings.chosen(args), args.defaults) as checkpoints:
+        chosen, defaults = ({**options, "digest": text.digest} for options in (settings.chosen(args), args.defaults))
+        with Signals() as signals, Checkpoints(out, chosen, defaults) as checkpoints:
             start, history = 0, History.empty(args.steps)
             resumed = checkpoints.resume(args.resume, trainer.state())
             if resumed is not None:
@@ -86,23 +92,18 @@ def _run(args: argparse.Namespace, make: Make) -> None:
                 trainer.load(state)
             for note in checkpoints.notes:
                 console.print(note, highlight=False, soft_wrap=True)
-            console.print(f"{args.optimizer}, {args.steps} steps from {start}, {len(corpus.train):,} tokens -> {out}")
+            console.print(f"{args.optimizer}, {args.steps} steps from {start}, {text.size:,} tokens -> {out}")
             metrics = logs.Metrics(out, start, args.writer and args.writer(str(out)), history)
             with logs.Profile(out / "profile" if args.profile else None) as profile:
                 Loop(args, trainer, history, checkpoints, metrics, profile, console, signals).run(start)
         metrics.close()
-        written = corpus.decode(trainer.sample(jax.random.key(args.seed), corpus.encode("\n"), 400))
+        written = text.decode(trainer.sample(jax.random.key(args.seed), jnp.asarray(text.encode("\n")), 400))
         train_loss, val_loss = history.recent(args.steps), float(history.valid[args.steps])
         last = f"final step={args.steps} train_loss={train_loss:.6f} val_loss={val_loss:.6f}"
         if jax.process_index() == 0:
             logs.plot(history, out / "loss.png", f"{args.optimizer}, {args.layers} layers of {args.width}")
             print(f"----\n{written}\n----\n{last} seconds={float(history.seconds):.1f}")
-
-
-def _check_context(context: int, corpus: data.Corpus) -> None:
-    longest = min(len(corpus.train), len(corpus.valid)) - 1
-    if context > longest:
-        raise OptionError(f"argument --context: must be at most {longest}, the held-out text's length, not {context}")
+        return trainer, out
 
 
 @dataclasses.dataclass
@@ -140,7 +141,7 @@ class Loop:
         """Take a step and write it down; give the tokens per second."""
         args, history, done = self.args, self.history, step + 1
         began = time.perf_counter()
-        loss, largest = self.trainer.step(jax.random.fold_in(key, step))
+        loss, largest = self.trainer.step(step, jax.random.fold_in(key, step))
         history.train[step] = loss
         speed = args.batch * args.context / (time.perf_counter() - began)
         if self._due(done, args.eval_every):

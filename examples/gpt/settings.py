@@ -24,6 +24,11 @@ FREE = (
     "profile",
     "devices",
     "distributed",
+    "tensor",
+    "remat",
+    "compile_only",
+    "preset",
+    "data",  # the text's digest tells
 )
 
 

@@ -20,8 +20,9 @@ import matplotlib as mpl
 import numpy as np
 from gpt import data
 from gpt.recipe import Recipe
+from gpt_linen.mesh import found, mesh_of
 from gpt_linen.model import GPT, GPTConfig
-from gpt_linen.train import Training, mesh_of
+from gpt_linen.training import Training
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -38,13 +39,14 @@ def curve(recipe: Recipe, dtype: str, devices: int, moved: bool, steps: int) -> 
     """Losses of the first steps of a run on Shakespeare."""
     with jax.enable_x64(dtype == "float64"):
         corpus = data.characters()
-        made = Training(GPT(GPTConfig(len(corpus.symbols))), recipe, mesh_of(devices), batch=32)
+        made = Training(GPT(GPTConfig(len(corpus.symbols))), recipe, mesh_of(found(devices)))
         params = jax.tree.map(lambda x: x.astype(dtype), made.init_params(jax.random.key(0)))
         if moved:
             params = jax.tree.map(lambda x: jnp.where(x == 0, x, jnp.nextafter(x, jnp.inf)), params)
         state, losses, step = made.tx.init(params), [], jax.jit(made._step, donate_argnums=(0, 1))
         for i in range(steps):
-            params, state, loss, _ = step(params, state, corpus.train, jax.random.fold_in(jax.random.key(1), i))
+            tokens = data.sample(corpus.train, jax.random.fold_in(jax.random.key(1), i), 32, made.model.config.context)
+            params, state, loss, _ = step(params, state, tokens)
             losses.append(float(loss))
     return losses
 

@@ -68,17 +68,21 @@ class GPT(nn.Module):
         dtype: of the computation; parameters are float32. None: float32.
         qk_norm: normalise queries and keys; without it QK-clip has to keep attention's logits small.
         activations: sharding of the activations, which keeps them split by batch alone: what travels is the weights.
+        remat: keep the blocks' inputs alone for the backward pass, which computes the rest again.
     """
 
     config: GPTConfig
     dtype: Any = None
     qk_norm: bool = True
     activations: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B T"]) -> tuple[Float[Array, "B T V"], Float[Array, "L H"]]:
         embed = nn.Embed(self.config.vocabulary, self.config.width, dtype=self.dtype, name="embed")
-        scan = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.config.layers)
+        # A scan's body is never merged with another, so nothing has to prevent that.
+        block = nn.remat(Block, prevent_cse=False) if self.remat else Block
+        scan = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.config.layers)
         blocks = scan(self.config, self.dtype, self.qk_norm, self.activations, name="blocks")
         x, largest = blocks(_lay(embed(tokens), self.activations), None)
         zeros = nn.initializers.zeros_init()

@@ -32,7 +32,7 @@ class Trainer:
         self.ids, self.batch, self.parts = corpus.train, args.batch, args.accumulate
         self.valid = training.validation_set(corpus, config, batches=20)
 
-    def step(self, key: Array) -> tuple[Array, Array]:
+    def step(self, step: int, key: Array) -> tuple[Array, Array]:
         return training.train_step(self.model, self.optimizer, self.ids, key, batch=self.batch, parts=self.parts)
 
     def evaluate(self) -> Array:

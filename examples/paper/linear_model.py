@@ -18,7 +18,7 @@ import images
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gpt.data import plays
+from gpt.texts import shakespeare
 from matplotlib.figure import Figure
 from paper.experiment import start
 
@@ -36,7 +36,7 @@ def digits() -> np.ndarray:
 
 def words(count: int = 2000) -> np.ndarray:
     """Features of frequent words: log(1 + how often each of the 196 most frequent words follows within two places)."""
-    tokens = re.findall(r"[a-z']+", plays().lower())
+    tokens = re.findall(r"[a-z']+", shakespeare().lower())
     frequent = [word for word, _ in collections.Counter(tokens).most_common(count)]
     ids = {word: i for i, word in enumerate(frequent)}
     sequence = np.array([ids.get(token, -1) for token in tokens])

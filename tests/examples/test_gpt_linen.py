@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from gpt import data
 from gpt.checkpoint import Checkpoints, History
 from gpt.recipe import Recipe
 from gpt_linen.model import from_nnx
@@ -38,7 +39,7 @@ def _as_in_a_script():
 
 @functools.cache
 def compiled(devices):
-    return linen.Training(linen.GPT(CONFIG), RECIPE, linen.mesh_of(devices), BATCH)
+    return linen.Training(linen.GPT(CONFIG), RECIPE, linen.mesh_of(linen.found(devices)))
 
 
 def started(devices, params=None):
@@ -51,7 +52,8 @@ def started(devices, params=None):
 def curve(made, params, state, steps):
     losses = []
     for step in steps:
-        params, state, loss, _ = made.step(params, state, IDS, jax.random.fold_in(jax.random.key(1), step))
+        tokens = data.sample(IDS, jax.random.fold_in(jax.random.key(1), step), BATCH, CONFIG.context)
+        params, state, loss, _ = made.step(params, state, tokens)
         losses.append(float(loss))
     return np.array(losses), params, state
 
