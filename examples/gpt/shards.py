@@ -99,7 +99,7 @@ class Folder:
         """Largest context of which both parts hold a window."""
         return min(max(shard.tokens for shard in part) for part in (self.train, self.valid)) - 1
 
-    def decode(self, ids: Int[ArrayLike, " N"]) -> str:
+    def decode(self, ids: ArrayLike) -> str:
         """Text of some tokens."""
         return self.tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=False)
 

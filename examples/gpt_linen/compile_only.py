@@ -31,7 +31,8 @@ from jaxtyping import PyTree
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from tests.benchmarks import cycles
 
-MEMORY = {"v5e": 16e9, "v5p": 95e9, "v6e": 32e9, "v4": 32e9}  # bytes of a chip, by its data sheet
+MEMORY = {"v5e": 16e9, "v5p": 95e9, "v6e": 32e9}  # bytes of a chip, by its data sheet
+BANDWIDTH = {"v5e": 819e9, "v5p": 2765e9, "v6e": 1640e9}  # bytes per second of its memory, by the same
 SCOPE = "optimizer"  # as `Training` names it
 
 
@@ -44,22 +45,25 @@ class Report:
         chips: number of them.
         compile_seconds: to compile the step.
         memory: bytes of arguments, results and temporaries.
-        model: cycles of forward and backward pass; None where the compiler gives no estimate of some kernel.
+        model: cycles of forward and backward pass, collectives not counted.
         optimizer: cycles of the optimizer, collectives not counted.
+        silent: bytes of kernels without an estimate, model's and optimizer's; the cycles count them at the rate of the
+            chip's memory.
         collectives: kind -> how many.
         nbytes: bytes of their results.
         beside_kernels: bytes of those that kernels run beside.
         tokens: of a step, over all chips.
         flops: of the model for a token.
-        unknown: kernels without estimate.
+        unknown: loops of unknown trips, which make every count a lower bound.
     """
 
     pod: str
     chips: int
     compile_seconds: float
     memory: int
-    model: int | None
-    optimizer: int | None
+    model: float
+    optimizer: float
+    silent: int
     collectives: dict[str, int]
     nbytes: int
     beside_kernels: int
@@ -68,26 +72,29 @@ class Report:
     unknown: tuple[str, ...]
 
     @property
-    def share(self) -> float | None:
+    def share(self) -> float:
         """The optimizer's share of the cycles."""
-        if self.model is None or self.optimizer is None:
-            return None
         return self.optimizer / (self.model + self.optimizer)
+
+    @property
+    def utilisation(self) -> float:
+        """Model FLOPs over what the chips could do in these cycles: what a run cannot pass."""
+        kind = self.pod.split(":")[0]
+        seconds = (self.model + self.optimizer) / cycles.CLOCK[kind]
+        return self.tokens * self.flops / self.chips / (seconds * presets.PEAK[f"TPU {kind}"])
 
     def __str__(self) -> str:
         kind = self.pod.split(":")[0]
-        limit, clock = MEMORY.get(kind), cycles.CLOCK.get(kind)
+        limit, clock = MEMORY[kind], cycles.CLOCK[kind]
         lines = [f"{self.pod}, {self.chips} chips, compiled in {self.compile_seconds:.0f} s; each chip:"]
-        fits = "" if limit is None else f" of {limit / 1e9:.0f} GB" + ("" if self.memory < limit else ", DOES NOT FIT")
+        fits = f" of {limit / 1e9:.0f} GB" + ("" if self.memory < limit else ", DOES NOT FIT")
         lines.append(f"  memory       {self.memory / 1e9:.2f} GB{fits}")
-        if self.share is None or clock is None:
-            lines.append(
-                f"  cycles       no estimate: {', '.join(self.unknown) or f'the clock of {kind} is not known'}"
-            )
-        else:
-            for name, count in (("model", self.model), ("optimizer", self.optimizer)):
-                lines.append(f"  {name:12} {count / 1e6:,.2f} Mcycles, {1e3 * count / clock:,.2f} ms")  # pyright: ignore
-            lines[-1] += f", {self.share:.2%} of the step"
+        for name, count in (("model", self.model), ("optimizer", self.optimizer)):
+            lines.append(f"  {name:12} {count / 1e6:,.2f} Mcycles, {1e3 * count / clock:,.2f} ms")
+        lines[-1] += f", {self.share:.2%} of the step"
+        lines.append(f"  utilisation  {self.utilisation:.1%} of the bfloat16 rate by model FLOPs, at most")
+        lines.append(f"  no estimate  {self.silent / 1e6:,.1f} MB of kernels, counted at the memory's rate")
+        lines += [f"  too few      {name}: the counts are lower bounds" for name in self.unknown]
         counts = ", ".join(f"{n} {kind}" for kind, n in sorted(self.collectives.items())) or "none"
         beside = self.beside_kernels / self.nbytes if self.nbytes else 0
         lines.append(f"  collectives  {counts}; {self.nbytes / 1e6:,.1f} MB, {beside:.0%} of them beside kernels")
@@ -100,11 +107,13 @@ def devices_of(pod: str) -> list[jax.Device]:
     Raises:
         OptionError: if libtpu is missing or knows no such pod.
     """
+    if pod.split(":")[0] not in MEMORY:
+        raise OptionError(f"argument --compile-only: {pod}: a pod is named like v5e:8x8; known are {', '.join(MEMORY)}")
     try:
         return list(topologies.get_topology_desc(pod, "tpu").devices)
     except Exception as error:  # libtpu's errors have no class of their own
         first = str(error).strip().splitlines()[0][:120]
-        cure = "a pod is named like v5e:8x8, and python -m pip install 'jax[tpu]' brings the compiler"
+        cure = "python -m pip install 'jax[tpu]' brings the compiler"
         raise OptionError(f"argument --compile-only: {pod}: {first}; {cure}") from None
 
 
@@ -122,21 +131,22 @@ def report(training: Training, pod: str, batch: int) -> Report:
     compiled = lowered.compile()
     seconds, memory = time.perf_counter() - began, compiled.memory_analysis()
     cost = cycles.read(compiled.as_text(), [SCOPE])
-    known = cost.cycles is not None
-    flops = presets.flops_per_token(config)
+    per_cycle = BANDWIDTH[pod.split(":")[0]] / cycles.CLOCK[pod.split(":")[0]]
+    model, optimizer = (cost.scopes[scope] + cost.silent[scope] / per_cycle for scope in ("", SCOPE))
     return Report(
         pod=pod,
         chips=mesh.size,
         compile_seconds=seconds,
         memory=_bytes(memory),
-        model=cost.scopes[""] if known else None,
-        optimizer=cost.scopes[SCOPE] if known else None,
+        model=model,
+        optimizer=optimizer,
+        silent=sum(cost.silent.values()),
         collectives=cost.collectives,
         nbytes=cost.nbytes,
         beside_kernels=cost.beside,
         tokens=batch * config.context,
-        flops=flops,
-        unknown=cost.unknown,
+        flops=presets.flops_per_token(config),
+        unknown=tuple(name for name in cost.unknown if name.startswith("trips")),
     )
 
 

@@ -38,13 +38,13 @@ def _as_in_a_script():
 
 
 @functools.cache
-def compiled(devices):
-    return linen.Training(linen.GPT(CONFIG), RECIPE, linen.mesh_of(linen.found(devices)))
+def compiled(devices, tensor=1):
+    return linen.Training(linen.GPT(CONFIG), RECIPE, linen.mesh_of(linen.found(devices), tensor))
 
 
-def started(devices, params=None):
+def started(devices, params=None, tensor=1):
     """A training on some of the eight devices, from the same weights whatever their number."""
-    made = compiled(devices)
+    made = compiled(devices, tensor)
     params = made.init_params(jax.random.key(0)) if params is None else jax.device_put(params, made.shardings)
     return made, params, made.init_state(params)
 
@@ -103,6 +103,30 @@ def test_parameters_and_their_momentum_are_cut_along_axes_that_are_no_layers():
     assert {(2, 2, 2, 8), (2, 2, 8, 2), (2, 16, 8)} <= momentum
 
 
+def test_a_tensor_axis_cuts_heads_and_features_and_leaves_the_curve():
+    made, params, state = started(8, tensor=2)
+    blocks = params["blocks"]
+    for x, shape in (
+        (blocks["attention"]["query"]["kernel"], (2, 4, 1, 8)),
+        (blocks["attention"]["out"]["kernel"], (2, 1, 8, 4)),
+        (blocks["mlp_up"]["kernel"], (2, 4, 32)),
+        (blocks["mlp_up"]["bias"], (2, 32)),
+        (blocks["mlp_down"]["kernel"], (2, 32, 4)),
+        (params["head"]["kernel"], (4, 8)),
+    ):
+        assert x.addressable_shards[0].data.shape == shape
+    np.testing.assert_allclose(curve(made, params, state, range(8))[0], curve(*started(1), range(8))[0], atol=1e-5)
+
+
+def test_rematerialised_blocks_have_the_same_gradients():
+    made = compiled(1)
+    again = linen.Training(linen.GPT(CONFIG, remat=True), RECIPE, linen.mesh_of(linen.found(1)))
+    params = made.init_params(jax.random.key(0))
+    tokens = data.sample(IDS, jax.random.key(1), BATCH, CONFIG.context)
+    for x, y in zip(*(jax.tree.leaves(one.gradient(params, tokens)[0]) for one in (made, again)), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
 FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
 SIZES = {"layers": 1, "width": 16, "heads": 2, "context": 16, "batch": 8, "eval-every": 2, "steps": 10}
 TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
@@ -126,6 +150,13 @@ def rows(out):
         ("--devices 999", "argument --devices: 999 asked for, and 8 cpu found"),
         ("--devices 8 --batch 12", "argument --batch: 8 devices do not divide the 12 sequences of a micro-batch"),
         ("--devices 8 --accumulate 2", "argument --batch: 8 devices do not divide the 4 sequences of a micro-batch"),
+        ("--devices 8 --tensor 3", "argument --tensor: 3 does not divide 8 devices"),
+        (
+            "--devices 8 --tensor 4",
+            "argument --tensor: 4 does not divide axis 2 of blocks/attention/key/kernel (1, 16, 2, 8)",
+        ),
+        ("--data nowhere", "argument --data: nowhere holds no token shards (index.json is missing); make it again"),
+        ("--compile-only v5e:lots", "argument --compile-only: v5e:lots: "),
         ("--accumulate 3", "argument --accumulate: 3 micro-batches do not divide a batch of 8"),
         ("--schedule triangle", "argument --schedule: invalid choice: 'triangle'"),
     ],
