@@ -20,8 +20,8 @@ os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 import jax
 import jax.numpy as jnp
 from gpt import presets
-from gpt.layers import GPTConfig
 from gpt.errors import OptionError
+from gpt.layers import GPTConfig
 from gpt.source import text_of
 from gpt_linen.mesh import mesh_of
 from gpt_linen.training import Training

@@ -17,8 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import jax
 import jax.numpy as jnp
 from gpt import options, shards
-from gpt.layers import generate
 from gpt.errors import OptionError
+from gpt.layers import generate
 from gpt.run import run
 from gpt.source import Text
 from gpt_linen import speed
