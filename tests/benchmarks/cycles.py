@@ -35,8 +35,10 @@ class Cost(NamedTuple):
         cycles: of all kernels; None where `unknown` is not empty.
         scopes: cycles of the kernels under each scope asked for, by `jax.named_scope`; "" for the others.
         unknown: kernels without an estimate and loops of unknown trips.
+        silent: bytes that kernels without an estimate read and write, by scope as above.
         collectives: kind -> how many are carried out.
         nbytes: bytes of the collectives' results.
+        beside: bytes of those that kernels run beside: between start and end, or in one kernel with them.
         copied: bytes of the results of asynchronous copies.
         kernels: the dearest ones: cycles, and the name of what they do.
     """
@@ -44,8 +46,10 @@ class Cost(NamedTuple):
     cycles: int | None
     scopes: dict[str, int]
     unknown: tuple[str, ...]
+    silent: dict[str, int]
     collectives: dict[str, int]
     nbytes: int
+    beside: int
     copied: int
     kernels: tuple[tuple[int, str], ...]
 
@@ -85,7 +89,17 @@ def read(text: str, scopes: Sequence[str] = ()) -> Cost:
     kinds = {kind: n for kind, n in moved.items() if kind in COLLECTIVES}
     dearest = tuple(sorted(((n, name) for name, n in kernels.items()), reverse=True)[:12])
     by_scope = {scope: scoped[scope] for scope in (*scopes, "")}
-    return Cost(None if names else total, by_scope, names, kinds, moved["bytes"], moved["copied"], dearest)
+    return Cost(
+        cycles=None if names else total,
+        scopes=by_scope,
+        unknown=names,
+        silent={scope: moved[f"silent {scope}"] for scope in by_scope},
+        collectives=kinds,
+        nbytes=moved["bytes"],
+        beside=moved["beside"],
+        copied=moved["copied"],
+        kernels=dearest,
+    )
 
 
 class _Program:
@@ -95,6 +109,7 @@ class _Program:
         self.computations: dict[str, list[Instruction]] = {}
         self.scopes, self.entry, self.unknown = scopes, "", set()
         self.known: dict[str, tuple[int, Counter, Counter, Counter]] = {}
+        self.sizes: dict[str, int] = {}
         current: list[Instruction] = []
         for line in text.splitlines():
             head = re.match(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
@@ -103,6 +118,7 @@ class _Program:
                 self.entry = head.group(2) if head.group(1) else self.entry
             elif instruction := _instruction(line):
                 current.append(instruction)
+                self.sizes[instruction.name] = instruction.nbytes
 
     def cost(self, name: str) -> tuple[int, Counter, Counter, Counter]:
         """Cycles of one computation, the same by scope, what it moves, and cycles by kernel."""
@@ -113,6 +129,7 @@ class _Program:
                     total += trips * part[0]
                     for sums, more in zip((scoped, moved, kernels), part[1:], strict=True):
                         sums.update({key: trips * n for key, n in more.items()})
+            moved["beside"] += self._beside(self.computations.get(name, ()))
             self.known[name] = total, scoped, moved, kernels
         return self.known[name]
 
@@ -120,9 +137,10 @@ class _Program:
         """Costs of an instruction, each with how often it is paid."""
         estimate = re.search(r'estimated_cycles":"(\d+)"', one.line)
         cycles = int(estimate.group(1)) if estimate else 0
+        scope, moved = self._scope(one), self._moved(one)
         if not estimate and self._is_kernel(one):
             self.unknown.add(f"{one.opcode} {one.name}")
-        scope, moved = self._scope(one), self._moved(one)
+            moved[f"silent {scope}"] += 2 * self._written(one)
         yield 1, (cycles, Counter({scope: cycles}), moved, Counter({f"{_label(one)} {one.type}": cycles}))
         if one.opcode == "while":
             trips = self._trips(one)
@@ -136,11 +154,37 @@ class _Program:
             for called in one.called("to_apply", "calls"):
                 yield 1, self.cost(called)
 
+    def _beside(self, schedule: Sequence[Instruction]) -> int:
+        """Bytes of the collectives that travel while a kernel runs: a program's text is in the order of its schedule."""
+        started, kernels, total = {}, 0, 0
+        for one in schedule:
+            if one.opcode.endswith("-start"):
+                started[one.name] = kernels, self._collective(one)
+            elif one.opcode.endswith("-done"):
+                begun = re.search(r"-done\(.*?%?([\w.\-]+)\)", one.line)
+                before, moves = started.get(begun.group(1) if begun else "", (kernels, False))
+                total += one.nbytes if moves and kernels > before else 0
+            elif one.opcode == "fusion":
+                total += self._moved(one)["bytes"]
+            kernels += "estimated_cycles" in one.line
+        return total
+
+    def _collective(self, one: Instruction) -> bool:
+        inner = [x.opcode for name in one.called("calls") for x in self.computations.get(name, ())]
+        return any(kind.removesuffix("-start") in COLLECTIVES for kind in (one.opcode, *inner))
+
     def _is_kernel(self, one: Instruction) -> bool:
         """Tell whether an instruction takes time of its own: scalars and addresses do not."""
         if one.opcode == "custom-call":
             return not any(f'custom_call_target="{target}"' in one.line for target in ADDRESSES)
-        return one.opcode not in FREE and one.nbytes > 8
+        ends = one.name.startswith("async-collective-")  # of a collective that kernels run beside
+        return not ends and one.opcode not in FREE and one.nbytes > 8
+
+    def _written(self, one: Instruction) -> int:
+        if one.opcode != "dynamic-update-slice":  # which writes in place, and its update alone
+            return one.nbytes
+        update = re.findall(r"%([\w.\-]+)", one.line.split("dynamic-update-slice(", 1)[1])[1]
+        return self.sizes.get(update, one.nbytes)
 
     def _moved(self, one: Instruction) -> Counter:
         """Count collectives and bytes; a kernel into which the compiler put a collective counts as well."""

@@ -81,6 +81,25 @@ def test_a_kernel_without_estimate_has_no_figure():
     assert cost.unknown == ("custom-call room",)
 
 
+def test_kernels_without_estimate_have_bytes_by_scope_and_an_update_in_place_has_its_own():
+    update = '%c.1 = f32[64,128]{1,0} dynamic-update-slice(%big, %there, %b), metadata={op_name="jit(f)/optimizer/dus"}'
+    cost = cycles.read(TEXT.replace("%zero = ", f"{update}\n  %zero = "), ["optimizer"])
+    assert cost.unknown == ("dynamic-update-slice c.1",)
+    assert cost.silent == {"optimizer": 2 * 4 * 8 * 128, "": 0}
+
+
+@pytest.mark.parametrize(("kernel", "beside"), [(KERNEL % 30, 4 * 16 * 128), ("", 0)])
+def test_a_collective_overlaps_where_a_kernel_stands_between_its_ends(kernel, beside):
+    lines = (
+        "%g = (f32[8,128]{1,0}, f32[16,128]{1,0}) all-gather-start(%a), dimensions={0}",
+        f"%k.9 = f32[] copy(%a), {kernel}",
+        "%gd = f32[16,128]{1,0} all-gather-done(%g)",
+    )
+    cost = cycles.read(TEXT.replace("%zero = ", "\n  ".join((*lines, "%zero = "))))
+    assert cost.nbytes == 5 * 4 * 8 * 256 + 4 * 16 * 128
+    assert cost.beside == beside
+
+
 @pytest.mark.parametrize("change", [("direction=LT", "direction=NE"), ("constant(5)", "parameter(1)")])
 def test_a_loop_of_unknown_trips_has_no_figure(change):
     cost = cycles.read(TEXT.replace(*change))
