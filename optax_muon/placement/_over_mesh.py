@@ -129,7 +129,7 @@ class OverMesh(Placement):
         return execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
 
     def _mapped(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
-        """Map arrays of known shardings in a `jax.shard_map` over all axes, or all that the caller's own left over.
+        """Map arrays of known shardings in a `jax.shard_map` over all axes, or all that the caller's own does not map.
 
         Over all, since a partitioner that has a say in what is computed may put collectives anywhere.
         """
