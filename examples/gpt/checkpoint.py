@@ -113,15 +113,17 @@ class Checkpoints:
             raise OptionError(f"{self.out} holds a run: add --resume to go on, or choose another --out")
         found = self._last_whole(steps, resume == "last-good", unreadable) if steps else NONE
         if found != NONE:
-            saved, without = run_settings.read(self.out, lambda: self._settings_of(found))
+            saved, without = run_settings.read(self.out, self._held_settings)
             run_settings.compare(saved, self.settings, self.defaults)
             if without:
-                self.notes.append(f"{self.out / run_settings.NAME} is written again, from checkpoint {found}")
+                self.notes.append(f"{self.out / run_settings.NAME} is written again, from a checkpoint")
         run_settings.write(self.out, self.settings)
         return found
 
-    def _settings_of(self, step: int) -> dict | None:
-        return (self.manager.metadata(step).custom_metadata or {}).get("settings")
+    def _held_settings(self) -> dict | None:
+        """Read the settings from the newest checkpoint that still has them; all of a folder's share them."""
+        held = (self.manager.metadata(step).custom_metadata for step in sorted(self.manager.all_steps(), reverse=True))
+        return next((each["settings"] for each in held if each and "settings" in each), None)
 
     def _last_whole(self, steps: list[int], go_back: bool, unreadable: Mapping[int, str]) -> int:
         """Give the newest step, or with ``go_back`` the newest without damage."""

@@ -119,13 +119,14 @@ def test_settings_that_are_lost_come_from_the_checkpoint(text, out, whole, capsy
     assert "seed 0 -> 3, learning_rate None -> 0.5" in " ".join(
         sorted([stops(out, capsys, "--resume", "--seed", 3, "--learning-rate", 0.5)])
     ).replace("learning_rate None -> 0.5, seed 0 -> 3", "seed 0 -> 3, learning_rate None -> 0.5")
-    assert "settings.json is written again, from checkpoint 8" in goes_on(out, whole, capsys).replace("\n", "")
+    assert "settings.json is written again, from a checkpoint" in goes_on(out, whole, capsys).replace("\n", "")
     assert json.loads(file.read_text()) == before
 
 
 def test_settings_that_nothing_holds_are_asked_for(out, whole, capsys):
     (out / "settings.json").unlink()
-    (out / "checkpoints/8/_CHECKPOINT_METADATA").unlink()  # as a version without them would have left it
+    for step in (4, 8):
+        (out / f"checkpoints/{step}/_CHECKPOINT_METADATA").unlink()  # as a version without them would have left it
     assert "settings.json is missing, and the checkpoint does not hold the settings" in stops(out, capsys)
     (out / "settings.json").write_text('{"steps": 12, "context": 16, "batch": 2}')
     assert "seed 0 -> 1" in stops(out, capsys, "--resume", "--seed", 1)
