@@ -1,6 +1,6 @@
 """Kill training runs at random moments, damage what they left, and see whether they end as if nothing had happened.
 
-python -m tests.examples.kills --seed 1 --out docs/records/kills/record.json
+PYTHONPATH=examples python -m tests.examples.kills --seed 1 --out docs/records/kills/record.json
 """
 
 import argparse
@@ -127,12 +127,15 @@ def measure(name: str, kills: int, seed: int, work: pathlib.Path, report=lambda 
 
 
 def summary(name: str, seed: int, whole: list[str], chains: list[dict]) -> dict:
+    """Count what happened; the unfinished save of an earlier kill, if no step was taken since, counts once."""
     events = [event for each in chains for event in each["kills"]]
+    pairs = [pair for each in chains for pair in zip([None, *each["kills"]], each["kills"], strict=False)]
+    again = [a for b, a in pairs if b and a["in a save"] and b["in a save"] and a["lines"] == b["lines"]]
     return {
         "program": name,
         "seed": seed,
         "kills": len(events),
-        "inside a save": sum(event["in a save"] for event in events),
+        "inside a save": sum(event["in a save"] for event in events) - len(again),
         "before the first step": sum(not event["lines"] for event in events),
         "damaged files": sum("damage" in event for event in events),
         "runs": len(chains),
