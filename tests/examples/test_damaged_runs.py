@@ -5,9 +5,8 @@ import os
 import shutil
 
 import pytest
-from gpt import logs
+from gpt import data, logs
 from gpt.files import replace_text
-from gpt.run import data
 
 from tests.examples import tiny
 

@@ -1,16 +1,12 @@
-"""Both examples survive a hundred kills: the numbers that the record has, with another seed."""
+"""Both examples survive a hundred kills."""
 
-import json
 import os
-import pathlib
 import signal
 import time
 
 import pytest
 
 from tests.examples import kills, processes
-
-RECORD = pathlib.Path(__file__).resolve().parents[2] / "docs/records/kills/record.json"
 
 
 @pytest.fixture
@@ -44,15 +40,3 @@ def test_a_signal_to_one_of_two_processes_saves_both(number, whom, work):
     assert max(steps) == kills.lines(out)
     last = processes.Run(program, out, work, "--resume").wait()
     assert last == processes.Run(program, work / "whole", work).wait()
-
-
-def test_the_record_has_a_hundred_kills_and_nothing_lost():
-    record = json.loads(RECORD.read_text())["programs"]
-    assert record.keys() == processes.PROGRAMS.keys()
-    assert sum(each["kills"] for each in record.values()) >= 100
-    for each in record.values():
-        assert each["runs with the same last line and losses"] == each["runs"] > 0
-        assert {one["last line"] for one in each["chains"]} == {each["last line"]}
-        assert {k: v for k, v in each.items() if k != "seconds"} == kills.summary(
-            each["program"], each["seed"], each["last line"].split(), each["chains"]
-        )

@@ -12,10 +12,9 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gpt import folder
+from gpt import data, folder
 from gpt.errors import OptionError
 from gpt.lock import Lock
-from gpt.run import data
 
 from tests.examples import tiny
 

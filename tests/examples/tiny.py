@@ -15,9 +15,9 @@ STEPS = 12
 FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
 
 
-def corpus():
+def corpus(text="shakespeare"):
     ids = jnp.asarray(np.arange(400) % 7, jnp.uint8)
-    return data.Corpus(ids[:300], ids[300:], tuple("\nabcdef"), 1.0)
+    return data.Corpus(ids[:300], ids[300:], tuple("\nabcdef"), 1.0, f"of {text}")
 
 
 class Trainer:
