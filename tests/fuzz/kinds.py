@@ -1,5 +1,6 @@
 """All kinds of the fuzz, the cheap ones first."""
 
-from tests.fuzz import leaves, maps, names, norms
+from tests.fuzz import cards, leaves, maps, names, norms, sharding
 
-KINDS = (maps.KIND, norms.KIND, names.KIND, leaves.KIND)
+KINDS = (maps.KIND, norms.KIND, names.KIND, leaves.KIND, cards.KIND, sharding.KIND)
+COMPILED = (cards.KIND, sharding.KIND)  # a program of its own for every case or two: the slow run's

@@ -4,14 +4,18 @@ import random
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from tests.fuzz import leaves, maps, names, norms
+import optax_muon as om
+from tests.fuzz import cards, leaves, maps, names, norms, sharding
 from tests.fuzz.kind import Tally, explore
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import COMPILED, KINDS
 from tests.fuzz.run import MOST_REJECTED
 
-every_kind = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
+every_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(k, id=k.name, marks=pytest.mark.slow if k in COMPILED else ()) for k in KINDS]
+)
 
 
 @every_kind
@@ -71,3 +75,25 @@ def test_a_reading_that_depends_on_order_is_caught(monkeypatch):
 
     monkeypatch.setattr(names, "read", first_is_a_vector)
     caught(names.KIND)
+
+
+def test_a_card_that_counts_its_calls_is_caught(monkeypatch):
+    """An update that depends on how often Python runs it, as one with hidden state does."""
+    right, calls = cards.optimizer, []
+
+    def optimizer(card, leaves):
+        calls.append(card)
+        tx = right(om.registry["muon"], leaves)
+        return optax.chain(tx, optax.scale(1.0 + 0.01 * len(calls)))
+
+    monkeypatch.setattr(cards, "optimizer", optimizer)
+    with pytest.raises(AssertionError, match="away"):
+        cards.check(next(run for run in map(cards.run_of, range(99)) if run.way == "backwards"))
+
+
+@pytest.mark.slow
+def test_a_layout_that_changes_the_step_is_caught(monkeypatch):
+    right = sharding.over_mesh
+    monkeypatch.setattr(sharding, "over_mesh", lambda layout: {k: 1.1 * x for k, x in right(layout).items()})
+    with pytest.raises(AssertionError, match="away"):
+        sharding.check(sharding.layout_of(1))
