@@ -23,7 +23,7 @@ LAYERS = {
     "optimizers": 5,
 }
 # Placement takes from matrices what a matrix is and what a parameter is called, never what it is for.
-PLACEMENT_KNOWS = {"_leaf", "_paths"}
+PLACEMENT_KNOWS = {"_leaf", "_paths", "_shard_view"}
 
 
 def imports(path):

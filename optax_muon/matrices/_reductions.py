@@ -1,20 +1,24 @@
 """Sums and norms of every matrix of a parameter in its own axes, and small states beside them.
 
-Nothing is transposed or reshaped, so a sharded parameter pays one small reduction and no exchange.
+Nothing is transposed or reshaped, so a sharded parameter pays one small reduction and no exchange. Inside
+`jax.shard_map` an array is a shard (`ShardView`), and what is reduced, counted or measured is the whole matrix.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import is_known
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._shard_view import shard_view, vary, varying_axes
 from optax_muon.shapes import ShapeScale
 
 Side = Literal["reduction", "output", "both"]
@@ -27,7 +31,7 @@ def axes_over(leaf: Leaf, over: Side) -> tuple[int, ...]:
 
 def sum_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
     """Sum every matrix over a side, in float32 or wider; the result broadcasts against ``x``."""
-    return _reduce(jnp.sum, x.astype(accumulator_dtype(x.dtype)), leaf, over)
+    return _reduce(jnp.sum, lax.psum, x.astype(accumulator_dtype(x.dtype)), leaf, over)
 
 
 def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
@@ -37,30 +41,29 @@ def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
     norm.
     """
     size = jnp.abs(x.astype(accumulator_dtype(x.dtype)))
-    largest = _reduce(jnp.max, size, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
+    # Whatever the scale is, the norm is the same: it needs no derivative, and a maximum over devices has none.
+    largest = lax.stop_gradient(size)
+    largest = _reduce(jnp.max, lax.pmax, largest, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
     # Divided first: squares of float32 overflow above 1e19 and vanish below 1e-23.
     scaled = size / jnp.where(largest == 0, 1, largest)
-    return largest * jnp.sqrt(_reduce(jnp.sum, jnp.square(scaled), leaf, over))
+    return largest * jnp.sqrt(_reduce(jnp.sum, lax.psum, jnp.square(scaled), leaf, over))
 
 
-def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.ndarray:
+def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.ndarray | Array:
     """Count the entries that `sum_over` sums, an array that broadcasts against a parameter of ``shape``."""
-    axes = [axis % len(shape) for axis in axes_over(leaf, over)]
-    if not _is_cut(leaf, over):
-        return np.full((1,) * len(shape), math.prod(shape[axis] for axis in axes))
-    side = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]  # pyright: ignore[reportOptionalMemberAccess]
-    others = math.prod(shape[axis] for axis in axes if axis not in side)
-    return sum(mask * (int(mask.sum()) * others) for mask in _pieces(shape, leaf))  # pyright: ignore[reportReturnType]
+    view = shard_view(shape, leaf)
+    return view.local(_entries(view.shape, leaf, over))
 
 
 def factors_over(scale: ShapeScale, shape: tuple[int, ...], leaf: Leaf) -> np.ndarray | Array:
     """Return the factor of every matrix's shape, an array that broadcasts against a parameter of ``shape``."""
-    fan_in, fan_out = entries_over(shape, leaf, "reduction"), entries_over(shape, leaf, "output")
+    view = shard_view(shape, leaf)
+    fan_in, fan_out = _entries(view.shape, leaf, "reduction"), _entries(view.shape, leaf, "output")
     # NumPy on static shapes: the factors are constants of the program, and pieces of a split may differ.
     factors = np.vectorize(lambda m, n: scale.factor(int(m), int(n)), otypes=[object])(fan_in, fan_out)
     if all(map(is_known, factors.flat)):
-        return factors.astype(float)
-    return jnp.stack([jnp.asarray(x, float) for x in factors.flat]).reshape(factors.shape)
+        return view.local(factors.astype(float))
+    return view.local(jnp.stack([jnp.asarray(x, float) for x in factors.flat]).reshape(factors.shape))
 
 
 def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tuple[int, ...]:
@@ -70,6 +73,20 @@ def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tu
         # A cut side keeps its length: every entry holds its own piece's sum, so it broadcasts without a gather.
         gone -= {axis % len(shape) for axis in axes_over(leaf, leaf.split.side)}  # pyright: ignore[reportOptionalMemberAccess]
     return tuple(1 if axis in gone else length for axis, length in enumerate(shape))
+
+
+def reduced_like(x: Array, leaf: Leaf, over: Side = "both", *, fill: float = 0.0, dtype: Any = None) -> Array:
+    """Make a state of the shape, sharding and differences between devices of `sum_over`, filled; None: of its dtype."""
+    shape, kind = reduced_shape(x.shape, leaf, over), jax.typeof(x)
+    full = jnp.full(shape, fill, accumulator_dtype(x.dtype) if dtype is None else dtype)
+    view = shard_view(x.shape, leaf)
+    full = vary(full, varying_axes(x) - set(view.axes(axes_over(leaf, over))))
+    # On an Explicit mesh the type says how an array is sharded, and a state must keep its type from the start.
+    spec = getattr(kind.sharding, "spec", None) or ()
+    kept = [entry if n > 1 else None for entry, n in zip(spec, shape, strict=False)]
+    if not any(kept):
+        return full
+    return jax.sharding.reshard(full, jax.sharding.NamedSharding(kind.sharding.mesh, jax.sharding.PartitionSpec(*kept)))
 
 
 def map_with_state(
@@ -95,16 +112,37 @@ def init_state(f: Callable[[Array, Leaf], Any], params: PyTree, leaves: Mapping[
     return {path: f(x, leaves[path]) for path, x in arrays.items()} if arrays else jnp.zeros([], jnp.int32)
 
 
-def _reduce(f: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
-    """Reduce every matrix over a side, axes kept with size 1, or with their own length where the side is cut."""
-    axes = axes_over(leaf, over)
+def _reduce(f: Callable[..., Array], across: Callable[..., Array], x: Array, leaf: Leaf, over: Side) -> Array:
+    """Reduce every matrix over a side, axes kept with size 1, or with their own length where the side is cut.
+
+    ``across`` does between devices what ``f`` does on one.
+    """
+    axes, view = axes_over(leaf, over), shard_view(x.shape, leaf)
+    names = view.axes(axes)
+
+    def whole(x: Array) -> Array:
+        """Reduce over this device's part, and over those that hold the rest of the matrices."""
+        part = f(x, axis=axes, keepdims=True)
+        return across(part, names) if names else part
+
     if not _is_cut(leaf, over):
-        return f(x, axis=axes, keepdims=True)
+        return whole(x)
     total = jnp.zeros(reduced_shape(x.shape, leaf, over), x.dtype)
-    for mask in _pieces(x.shape, leaf):
+    for mask in _pieces(view.shape, leaf):
+        mine = view.local(mask)
         # A choice and not a product: NaN times zero would carry one matrix's NaN into its neighbour.
-        total = jnp.where(mask, f(jnp.where(mask, x, 0), axis=axes, keepdims=True), total)
+        total = jnp.where(mine, whole(jnp.where(mine, x, 0)), total)
     return total
+
+
+def _entries(shape: tuple[int, ...], leaf: Leaf, over: Side) -> np.ndarray:
+    """Count what is reduced of whole parameters of ``shape``."""
+    axes = [axis % len(shape) for axis in axes_over(leaf, over)]
+    if not _is_cut(leaf, over):
+        return np.full((1,) * len(shape), math.prod(shape[axis] for axis in axes))
+    side = [axis % len(shape) for axis in axes_over(leaf, leaf.split.side)]  # pyright: ignore[reportOptionalMemberAccess]
+    others = math.prod(shape[axis] for axis in axes if axis not in side)
+    return sum(mask * (int(mask.sum()) * others) for mask in _pieces(shape, leaf))  # pyright: ignore[reportReturnType]
 
 
 def _is_cut(leaf: Leaf, over: Side) -> bool:

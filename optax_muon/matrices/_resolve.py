@@ -13,6 +13,7 @@ from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, Unk
 from optax_muon.matrices._coverage import require_matches, spread
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path, matches
+from optax_muon.matrices._shard_view import bound_axes, require_specs, whole_shape
 from optax_muon.matrices._suggest import Unknown, likely, message
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
@@ -46,13 +47,24 @@ def resolve(params: PyTree, leaves: Leaves | None = None, rules: Rules = ()) -> 
     return map_by_path(lambda path, x, found: found.leaf, params, findings(params, leaves, rules))
 
 
+def resolved(tree: PyTree, leaves: Leaves | None = None) -> dict[str, Leaf]:
+    """Give the leaf of every array, by path, of whatever role.
+
+    Raises:
+        ValueError: inside `jax.shard_map`, naming a shard of which nothing says how it is cut.
+    """
+    table = {path: found.leaf for path, found in findings(tree, leaves).items()}
+    require_specs(by_path(tree), table)
+    return table
+
+
 def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...] = ("hidden",)) -> dict[str, Leaf]:
     """Give the leaf of every array, by path, where all have one of ``roles``.
 
     Raises:
-        ValueError: naming a leaf of another role, and the cure.
+        ValueError: naming a leaf of another role, and the cure; inside `jax.shard_map`, as `resolved` does.
     """
-    table = {path: found.leaf for path, found in findings(tree, leaves).items()}
+    table = resolved(tree, leaves)
     # An input layer is a hidden matrix to whom sends it here: `labels` names it so unless asked.
     also = ("input",) if "hidden" in roles else ()
     for path, leaf in table.items():
@@ -132,6 +144,8 @@ class _Question:
             *(tuple(shapes), tuple(shapes.values())),
             *(tuple(pattern for pattern, _ in self.rules), given is None, told, self.examples),
             tuple(x if isinstance(x, str) else id(x) for x in by_identity),
+            # Inside a map a shape is that of a shard, and what it is a part of depends on the axes.
+            tuple(bound_axes().items()),
         )
 
     def has_matrices(self, pattern: str) -> bool:
@@ -162,7 +176,7 @@ def _answer(question: _Question) -> Mapping[str, Finding]:
             unknown[path] = Unknown(str(error), error.rule)
             continue
         if told:  # names give axes that fit
-            told.leaf.check(path, shape)
+            told.leaf.check(path, shape if told.leaf.spec is None else whole_shape(shape, told.leaf, path))
     if unknown:
         raise UnknownLeafError(message(unknown, shapes))
     return MappingProxyType(findings)

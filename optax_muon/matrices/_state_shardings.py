@@ -12,8 +12,10 @@ from optax_muon.matrices._paths import by_path
 def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings: PyTree) -> PyTree:
     """Give every leaf of ``tx.init(params)`` its sharding, without running it.
 
-    State shaped like a parameter is sharded as that parameter is; everything else is replicated over the same mesh. On
-    an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result as ``out_shardings``.
+    State shaped like a parameter is sharded as that parameter is, and so is what is kept of its rows, columns or
+    matrices, such as a mean square per output: axes that are left of the parameter keep their sharding. Everything
+    else is replicated over the same mesh. On an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result
+    as ``out_shardings``. Inside the caller's own `jax.shard_map` state has the same specs.
 
     Args:
         tx: the optimizer.
@@ -39,8 +41,39 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
         # Such as a second moment per row, whose shape the parameter's spec does not fit.
         return sharding if x.shape == shape.shape else replicated
 
-    return optax.tree.map_params(
-        tx, place, jax.eval_shape(tx.init, params), params, shardings,
-        transform_non_params=lambda x: jax.tree.map(lambda _: replicated, x),
+    shapes = {path: x.shape for path, x in by_path(params).items()}
+
+    def beside(at: tuple[Any, ...], x: Any) -> Any:
+        """Choose the sharding of a state that is no parameter's twin."""
+        path = _owner(at, shapes)
+        if path is None or not _is_reduced(x.shape, shapes[path]):
+            return replicated
+        spec = table[path].spec
+        kept = [entry if n > 1 else None for entry, n in zip(spec, x.shape, strict=False)]
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*kept))
+
+    state = jax.eval_shape(tx.init, params)
+    marked = optax.tree.map_params(
+        tx, place, state, params, shardings,
+        transform_non_params=lambda x: jax.tree.map(lambda _: None, x),
         is_leaf=lambda x: isinstance(x, optax.MaskedNode),
     )  # fmt: skip
+    found = dict(jax.tree_util.tree_leaves_with_path(marked, is_leaf=lambda x: isinstance(x, jax.sharding.Sharding)))
+    return jax.tree_util.tree_map_with_path(lambda at, x: found.get(at) or beside(at, x), state)
+
+
+def _owner(at: tuple[Any, ...], shapes: dict[str, Any]) -> str | None:
+    """Give the parameter by whose path a state is kept, in a dictionary of `_reductions`; None for any other.
+
+    What `transforms.Lift` keeps by path are stacks of matrices, in a tuple, whatever their shape.
+    """
+    keys = [getattr(key, "key", None) for key in at]
+    found = [i for i, key in enumerate(keys) if isinstance(key, str) and key in shapes]
+    if not found or any(isinstance(key, jax.tree_util.SequenceKey) for key in at[found[-1] :]):
+        return None
+    return keys[found[-1]]
+
+
+def _is_reduced(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Tell whether a shape is a parameter's with some axes reduced to length one."""
+    return len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))

@@ -12,10 +12,11 @@ from jaxtyping import Array, PyTree
 from optax_muon.linalg._map_stack import Op
 from optax_muon.linalg._op_arrays import arrays_of, with_arrays
 from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._shard_view import gathered, shard_view, vary, varying_axes
 from optax_muon.placement._by_constraints import run_constrained
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Placement, Work
-from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of, varying_axes
+from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of
 from optax_muon.placement.exchange._execute import execute
 from optax_muon.placement.exchange._schedule import Options, Schedule, Shard, make_schedule
 
@@ -78,12 +79,12 @@ class OverMesh(Placement):
         specs = self.specs_by_path()
         layouts = [find_layout(w.array, w.leaf, w.path, self.mesh, specs.get(w.path)) for w in works]
         groups: dict[Any, list[int]] = {}
-        for i, layout in enumerate(layouts):
+        for i, (work, layout) in enumerate(zip(works, layouts, strict=True)):
             way = "local" if layout.mesh is None else "known" if layout.dims is not None else "unknown"
             # Arrays of two meshes cannot enter one `jax.shard_map`, but those of one mesh share a plan.
-            groups.setdefault((way, layout.mesh, layout.inside), []).append(i)
+            groups.setdefault((way, layout.mesh, layout.inside, _company(work, layout)), []).append(i)
         done: dict[int, Done] = {}
-        for (way, mesh, _), members in groups.items():
+        for (way, mesh, *_), members in groups.items():
             some, where = [works[i] for i in members], [layouts[i] for i in members]
             self._check(mesh)
             if way == "local":
@@ -126,7 +127,10 @@ class OverMesh(Placement):
     def _inside(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
         """Map shards inside the caller's own `jax.shard_map`."""
         schedule, shards = self.schedule(op, works, layouts)
-        return execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
+        # Who computes a matrix differs along the axes that cut it, and so does what is computed with it.
+        works = [w._replace(**vary({"carries": w.carries, "keys": w.keys}, varying_axes(w.array))) for w in works]
+        done = execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
+        return [Done(x.array, *_settled((x.carries, x.infos), w)) for x, w in zip(done, works, strict=True)]
 
     def _mapped(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
         """Map arrays of known shardings in a `jax.shard_map` over all axes, or all that the caller's own does not map.
@@ -136,9 +140,7 @@ class OverMesh(Placement):
         mesh, inside = layouts[0].mesh, layouts[0].inside
         schedule, shards = self.schedule(op, works, layouts)
         # Nothing is sharded, and dividing the work does not pay: every device computes all of it, as without a mesh.
-        if not (
-            inside or schedule.groups or any(name for layout in layouts for dim in layout.dims or () for name in dim)
-        ):
+        if not (inside or schedule.groups or any(entry for layout in layouts for entry in layout.spec or ())):
             return Local().run(op, works)
         # Without the check of varying axes, since maps make constants inside.
         specs, whole = [layout.spec for layout in layouts], PartitionSpec()
@@ -163,7 +165,27 @@ class OverMesh(Placement):
         given, made, names = (specs, beside, whole, whole), (specs, whole), set(layouts[0].axes)
         mapped = jax.shard_map(body, mesh=mesh, in_specs=given, out_specs=made, axis_names=names, check_vma=False)
         arrays, learned = mapped([w.array for w in works], others, values, numbers)
-        return [Done(_varying_like(x, w.array), *rest) for x, w, rest in zip(arrays, works, learned, strict=True)]
+        return [Done(vary(x, varying_axes(w.array)), *rest) for x, w, rest in zip(arrays, works, learned, strict=True)]
+
+
+def _company(work: Work, layout: Layout) -> Any:
+    """Say which arrays may share an exchange inside the caller's own map; anywhere else all may.
+
+    Along an axis of that map that does not cut an array there may be other arrays, or the same: it takes no part in the
+    exchange, or what comes back would count as different there.
+    """
+    if not layout.inside:
+        return None
+    batch = work.leaf.batch(work.array.ndim)
+    cutting = (name for axis, dim in enumerate(layout.dims or ()) if axis not in batch for name in dim)
+    return frozenset(cutting) & set(layout.inside), varying_axes(work.array)
+
+
+def _settled(values: PyTree, work: Work) -> PyTree:
+    """Let values of whole matrices count as the same along axes of length one that the array's spec names."""
+    view = shard_view(work.array.shape, work.leaf)
+    names = {name for dim in view.dims for name in dim if view.sizes[name] == 1} & varying_axes(work.array)
+    return jax.tree.map(lambda x: gathered(x, sorted(names))[0], values) if names else values
 
 
 def _has_mesh(array: Any) -> bool:
@@ -186,12 +208,6 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
 
 def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
     """Reshard an array of an Explicit mesh, where `jax.shard_map` takes only what its spec says."""
-    if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit):
+    if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit, longer_than=0):
         return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, PartitionSpec() if spec is None else spec))
     return x
-
-
-def _varying_like(x: Array, other: Array) -> Array:
-    """Say of an array that it varies along the axes of the caller's own map along which another does."""
-    missing = varying_axes(other) - varying_axes(x)
-    return jax.lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x

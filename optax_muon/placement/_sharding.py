@@ -1,5 +1,6 @@
 """How an array is sharded over a mesh, as far as it can be told."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._shard_view import bound_axes, entries, require_specs, shard_view
 
 Dims = tuple[tuple[str, ...], ...]
 
@@ -61,11 +63,12 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if isinstance(spec, NamedSharding):
         mesh, spec = mesh or spec.mesh, spec.spec
     # Inside a map types tell along which axes a value varies, but not which dimension they shard.
-    if axes_of_type(ambient, AxisType.Manual):
-        return _inside(array, path, ambient, spec)
-    # The type of an array on an Explicit mesh cannot be wrong, so it comes before what was given by hand.
-    if axes_of_type(own, AxisType.Explicit):
-        return _typed(array, own, sharding.spec if isinstance(sharding, NamedSharding) else spec)
+    if bound_axes():
+        return _inside(array, leaf if spec is None else dataclasses.replace(leaf, spec=spec), path, ambient)
+    # The type of an array on an Explicit mesh cannot be wrong, so it comes before what was given by hand. Axes of
+    # length one stand in types too, though they shard nothing.
+    if axes_of_type(own, AxisType.Explicit, longer_than=0):
+        return _typed(array, own, sharding.spec if isinstance(sharding, NamedSharding) else spec, path)
     if concrete and isinstance(sharding, NamedSharding):
         mesh, spec = sharding.mesh, sharding.spec
     # An array on one device, of which no other device has a part.
@@ -77,20 +80,19 @@ def find_layout(array: Any, leaf: Leaf, path: str = "", mesh: Any = None, spec: 
     if spec is None:
         return Layout(mesh)
     require_axes(path, spec, mesh)
-    dims = spec_dims(spec, array.shape, mesh)
+    dims = spec_dims(spec, array.shape, mesh, path)
     return Layout(mesh, dims, spec=_as_spec(dims))
 
 
-def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, whole: bool = True) -> Dims:
+def spec_dims(spec: PartitionSpec, shape: Sequence[int], mesh: Any, path: str = "") -> Dims:
     """Give the mesh axes of every dimension of an array of ``shape``.
 
-    Axes of length one shard nothing, and with ``whole`` neither do those whose product does not divide the length.
+    Axes of length one shard nothing, and neither do those whose product does not divide the length.
     """
     sizes = dict(mesh.shape)
-    dims = [tuple(name for name in dim if sizes.get(name, 1) > 1) for dim in _entries(spec, len(shape))]
+    dims = [tuple(name for name in dim if sizes.get(name, 1) > 1) for dim in entries(spec, len(shape), path)]
     return tuple(
-        () if whole and length % math.prod(sizes[name] for name in dim) else dim
-        for dim, length in zip(dims, shape, strict=True)
+        () if length % math.prod(sizes[name] for name in dim) else dim for dim, length in zip(dims, shape, strict=True)
     )
 
 
@@ -105,12 +107,12 @@ def require_axes(path: str, spec: PartitionSpec, mesh: Any) -> None:
             )
 
 
-def axes_of_type(mesh: Any, kind: AxisType) -> tuple[str, ...]:
-    """Names of the mesh's axes longer than one of the given type; an empty mesh has none."""
+def axes_of_type(mesh: Any, kind: AxisType, longer_than: int = 1) -> tuple[str, ...]:
+    """Names of the mesh's axes of the given type, those that divide anything; an empty mesh has none."""
     if mesh is None or mesh.empty:
         return ()
     names = zip(mesh.axis_names, mesh.axis_types, strict=True)
-    return tuple(name for name, axis_type in names if axis_type == kind and mesh.shape[name] > 1)
+    return tuple(name for name, axis_type in names if axis_type == kind and mesh.shape[name] > longer_than)
 
 
 def sizes_of(mesh: Any) -> Mapping[str, int]:
@@ -118,64 +120,42 @@ def sizes_of(mesh: Any) -> Mapping[str, int]:
     return dict(mesh.shape)
 
 
-def _typed(array: Any, mesh: Any, spec: Any) -> Layout:
+def _typed(array: Any, mesh: Any, spec: Any, path: str) -> Layout:
     """Find the layout of an array whose type says how the Explicit axes shard it; Auto ones only a spec can tell.
 
     An Auto axis of which no spec speaks counts as one of replicas. The partitioner then makes the array whole along it
     first, but the work is divided among its devices too and it has no say in what is computed: where it had, it put
     collectives into branches that devices choose differently, which then wait for one another for ever.
     """
-    known = _entries(jax.typeof(array).sharding.spec, array.ndim)
-    entries = _with_auto(known, spec, array.shape, mesh)
-    dims = spec_dims(_as_spec(entries), array.shape, mesh)
+    known = entries(jax.typeof(array).sharding.spec, array.ndim)
+    named = _with_auto(known, spec, array.shape, mesh, path)
+    dims = spec_dims(_as_spec(named), array.shape, mesh)
     # Nothing is known of it at all where there are Auto axes that may shard it.
-    if not any(dims) and spec is None and axes_of_type(mesh, AxisType.Auto):
+    if not any(named) and spec is None and axes_of_type(mesh, AxisType.Auto):
         return Layout(mesh)
-    return Layout(mesh, dims, spec=_as_spec(entries))
+    return Layout(mesh, dims, spec=_as_spec(named))
 
 
-def _inside(array: Any, path: str, mesh: Any, spec: Any) -> Layout:
+def _inside(array: Any, leaf: Leaf, path: str, mesh: Any) -> Layout:
     """Find the layout of a shard inside the caller's own `jax.shard_map`, where only a spec can tell it."""
-    manual = axes_of_type(mesh, AxisType.Manual)
-    if spec is None:
-        if varying := varying_axes(array):
-            names = ", ".join(repr(name) for name in sorted(varying))
-            raise ValueError(
-                f"{path}: inside jax.shard_map this array differs along the mesh axis {names}: it is a shard, and a "
-                "matrix cannot be orthogonalised in pieces. Say how it is cut, Leaf(..., spec=PartitionSpec(...)), or "
-                "spec=PartitionSpec() if every device holds a whole matrix of its own"
-            )
+    require_specs({path: array}, {path: leaf})
+    if leaf.spec is None:
         return Layout()
-    cut = [tuple(name for name in dim if name in manual) for dim in spec_dims(spec, array.shape, mesh, whole=False)]
-    # The caller's map cuts first: what other axes do, they do within a shard.
-    entries = _with_auto(_entries(jax.typeof(array).sharding.spec, array.ndim), spec, array.shape, mesh)
-    rest = spec_dims(_as_spec(entries), array.shape, mesh)
+    view = shard_view(array.shape, leaf)
+    # The caller's map cuts first: what other axes do, they do within a shard. Axes of length one cut nothing.
+    cut = [tuple(name for name in dim if view.sizes[name] > 1) for dim in view.dims]
+    named = _with_auto(entries(jax.typeof(array).sharding.spec, array.ndim), leaf.spec, array.shape, mesh, path)
+    rest = spec_dims(_as_spec(named), array.shape, mesh)
     dims = tuple(outer + inner for outer, inner in zip(cut, rest, strict=True))
-    return Layout(
-        mesh,
-        dims,
-        tuple(n for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == AxisType.Manual),
-        _as_spec(entries),
-    )
+    return Layout(mesh, dims, tuple(view.sizes), _as_spec(named))
 
 
-def varying_axes(array: Any) -> frozenset[str]:
-    """Manual axes along which the type of an array says that it varies; none where `jax.shard_map` does not check."""
-    kind = jax.typeof(array)  # each version of JAX has it under another name
-    return getattr(getattr(kind, "manual_axis_type", kind), "varying", None) or getattr(kind, "vma", frozenset())
-
-
-def _entries(spec: PartitionSpec, ndim: int) -> list[tuple[str, ...]]:
-    """Give the axes of every dimension as a spec has them."""
-    # A spec may be shorter than the shape; an entry may be None, a name, several names, or UNCONSTRAINED.
-    entries = [*spec, *[None] * (ndim - len(spec))]
-    return [() if not isinstance(e, str | tuple) else (e,) if isinstance(e, str) else tuple(e) for e in entries]
-
-
-def _with_auto(known: Sequence[tuple[str, ...]], spec: Any, shape: Sequence[int], mesh: Any) -> list[tuple[str, ...]]:
+def _with_auto(
+    known: Sequence[tuple[str, ...]], spec: Any, shape: Sequence[int], mesh: Any, path: str
+) -> list[tuple[str, ...]]:
     """Add the Auto axes of a spec given by hand to the axes that an array's type names, where they divide it."""
     auto = axes_of_type(mesh, AxisType.Auto)
-    by_hand = _entries(PartitionSpec() if spec is None else spec, len(shape))
+    by_hand = entries(PartitionSpec() if spec is None else spec, len(shape), path)
     merged = []
     for names, hand, length in zip(known, by_hand, shape, strict=True):
         more = tuple(name for name in hand if name in auto)

@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._reductions import init_state, map_with_state, norm_over, reduced_shape
+from optax_muon.matrices._reductions import init_state, map_with_state, norm_over, reduced_like
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.transforms._precision import promoted
 from optax_muon.transforms._variance_reduction import require_previous
@@ -99,9 +99,9 @@ def closed_loop_momentum(
 
 def _start(x: Array, leaf: Leaf) -> dict[str, Array]:
     """Make the numbers of the loops of one parameter: rho is 1, all sums are 0."""
-    shape, dtype = reduced_shape(x.shape, leaf, "both"), jnp.finfo(accumulator_dtype(x.dtype)).dtype
-    zeros = {name: jnp.zeros(shape, dtype) for name in ("largest", "total", "weighted", "gamma")}
-    return zeros | {"rho": jnp.ones(shape, dtype)}
+    dtype = jnp.finfo(accumulator_dtype(x.dtype)).dtype
+    zeros = {name: reduced_like(x, leaf, dtype=dtype) for name in ("largest", "total", "weighted", "gamma")}
+    return zeros | {"rho": reduced_like(x, leaf, fill=1.0, dtype=dtype)}
 
 
 def _next(loop: dict[str, Array], g: Array, m: Array, form: Form, version: Version) -> dict[str, Array]:

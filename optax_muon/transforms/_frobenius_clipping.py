@@ -7,9 +7,10 @@ import optax
 from jaxtyping import Array
 
 from optax_muon._numbers import require_positive
+from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import norm_over
-from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.matrices._resolve import Leaves, resolved
 
 
 def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
@@ -36,12 +37,12 @@ def clip_by_frobenius_norm(maximum: Any, *, leaves: Leaves | None = None) -> opt
     """
     require_positive("clip_by_frobenius_norm", maximum=maximum)
 
-    def clip(path: str, x: Array, found) -> Array:
-        factor = 1 / jnp.maximum(1, norm_over(x, found.leaf) / maximum)
+    def clip(path: str, x: Array, leaf: Leaf) -> Array:
+        factor = 1 / jnp.maximum(1, norm_over(x, leaf) / maximum)
         return (x * factor).astype(x.dtype)
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args
-        return map_by_path(clip, updates, findings(updates, leaves)), state
+        return map_by_path(clip, updates, resolved(updates, leaves)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

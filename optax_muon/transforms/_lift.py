@@ -13,6 +13,7 @@ from optax_muon.linalg import FLOAT32, MatrixOp, SpectralMap
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.matrices._shard_view import shard_view, vary, varying_axes, whole_shape
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.placement._placement import Done, Placement, Work
 
@@ -61,10 +62,7 @@ class Lift:
                     f"{path}: {type(op).__name__} takes real matrices, not {arrays[path].dtype}; give it real and "
                     "imaginary parts, or another optimizer by a rule"
                 )
-        carries = {
-            path: tuple(op.init(shape, arrays[path].dtype) for shape in matrix_shapes(arrays[path].shape, leaf))
-            for path, leaf in table.items()
-        }
+        carries = {path: self._carries(arrays[path], leaf) for path, leaf in table.items()}
         # Without parameters one leaf stands for the state: `optax.tree.map_params`, which asks with an empty tree to
         # see where parameters are, then takes the dict for one thing that is none, whatever it holds.
         return LiftState(jnp.zeros([], jnp.int32), carries if arrays else jnp.zeros([], jnp.int32))
@@ -117,9 +115,18 @@ class Lift:
             """Multiply one parameter's factors."""
             # (m + n) rank floats a matrix: the product itself never travels between devices.
             stacks = [FLOAT32.matmul(a, b.mT) for a, b in (info.factors for info in result.infos)]
-            return restore(stacks, table[path], x.shape)
+            view = shard_view(x.shape, table[path])
+            return view.local(restore(stacks, table[path], view.shape))
 
         return map_by_path(product, tree, done)
+
+    def _carries(self, x: Array, leaf: Leaf) -> tuple[PyTree, ...]:
+        """Make the states of one parameter's matrices, those of all of them wherever they are."""
+        assert isinstance(self.op, MatrixOp)
+        view = shard_view(x.shape, leaf)
+        made = tuple(self.op.init(shape, x.dtype) for shape in matrix_shapes(view.shape, leaf))
+        # Where devices hold matrices of their own, each has states of its own.
+        return vary(made, varying_axes(x) - set(view.axes(range(x.ndim)))) if view.sizes else made
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
         """Draw one key per matrix, an array for each stack; None for an operation that needs none."""
@@ -128,7 +135,7 @@ class Lift:
         # The path's own hash, so that neither the order of a bucket nor its members change a matrix's key.
         key = jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(path.encode()))
         key = jax.random.fold_in(key, state.count)
-        shapes = matrix_shapes(array.shape, leaf)
+        shapes = matrix_shapes(whole_shape(array.shape, leaf), leaf)
         return tuple(jax.random.split(jax.random.fold_in(key, i), shape[0]) for i, shape in enumerate(shapes))
 
 

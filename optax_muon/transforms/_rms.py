@@ -5,9 +5,10 @@ import optax
 from jaxtyping import Array
 
 from optax_muon._numbers import require_positive
+from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import entries_over, norm_over
-from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.matrices._resolve import Leaves, resolved
 
 
 def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
@@ -27,14 +28,14 @@ def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientT
     """
     require_positive("scale_to_rms", rms=rms)
 
-    def scale(path: str, x: Array, found) -> Array:
+    def scale(path: str, x: Array, leaf: Leaf) -> Array:
         """Scale the matrices of one parameter."""
-        norm = norm_over(x, found.leaf)
-        wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, found.leaf), norm.dtype))
+        norm = norm_over(x, leaf)
+        wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, leaf), norm.dtype))
         return (x / jnp.where(norm == 0, 1, norm) * wanted).astype(x.dtype)
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args
-        return map_by_path(scale, updates, findings(updates, leaves)), state
+        return map_by_path(scale, updates, resolved(updates, leaves)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

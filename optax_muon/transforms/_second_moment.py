@@ -15,7 +15,7 @@ from optax_muon.matrices._reductions import (
     init_state,
     map_with_state,
     norm_over,
-    reduced_shape,
+    reduced_like,
     sum_over,
 )
 from optax_muon.matrices._resolve import Leaves, accepted
@@ -67,7 +67,7 @@ def normalize_neurons(
         """Start from zeros, one per output of every matrix."""
 
         def zeros(x: Array, leaf: Leaf) -> Array:
-            return jnp.zeros(reduced_shape(x.shape, leaf, "reduction"), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
+            return reduced_like(x, leaf, "reduction", dtype=jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
         return NeuronSecondMomentState(init_state(zeros, params, accepted(params, leaves)))
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from optax_muon.matrices._by_name import Finding
-from optax_muon.matrices._leaf import matrix_shapes
+from optax_muon.matrices._leaf import Leaf, matrix_shapes
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import factors_over
-from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.matrices._resolve import Leaves, resolved
+from optax_muon.matrices._shard_view import whole_shape
 from optax_muon.shapes import ShapeScale
 
 
@@ -32,14 +32,14 @@ def scale_by_shape(scale: ShapeScale, *, leaves: Leaves | None = None) -> optax.
         def factor(m: int, n: int, dtype: Any) -> Array:
             return jnp.asarray(scale.factor(m, n), dtype)
 
-        def scaled(path: str, x: Array, found: Finding) -> Array:
+        def scaled(path: str, x: Array, leaf: Leaf) -> Array:
             del path
-            sizes = matrix_shapes(x.shape, found.leaf)
+            sizes = matrix_shapes(whole_shape(x.shape, leaf), leaf)
             if len(sizes) == 1:
                 return x * factor(*sizes[0][1:], x.dtype)
             # An uneven split: one factor for each part of the array.
-            return x * jnp.asarray(factors_over(scale, x.shape, found.leaf), x.dtype)
+            return x * jnp.asarray(factors_over(scale, x.shape, leaf), x.dtype)
 
-        return map_by_path(scaled, updates, findings(updates, leaves)), state
+        return map_by_path(scaled, updates, resolved(updates, leaves)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

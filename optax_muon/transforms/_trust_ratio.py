@@ -11,7 +11,7 @@ from optax_muon._renamed import renamed_arguments
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._reductions import factors_over, init_state, map_with_state, norm_over, reduced_shape
+from optax_muon.matrices._reductions import factors_over, init_state, map_with_state, norm_over, reduced_like
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.shapes import ShapeScale
 
@@ -71,7 +71,7 @@ def scale_by_matrix_trust_ratio(
             return TrustRatioState(None)
 
         def zeros(x: Array, leaf: Leaf) -> Array:
-            return jnp.zeros(reduced_shape(x.shape, leaf), jnp.finfo(accumulator_dtype(x.dtype)).dtype)
+            return reduced_like(x, leaf, dtype=jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
         return TrustRatioState(init_state(zeros, params, table))
 

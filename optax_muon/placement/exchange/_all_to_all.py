@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from optax_muon.matrices._shard_view import gathered
 from optax_muon.placement._buckets import divide, join, take
 from optax_muon.placement.exchange._planner import Run, exchange_elements
 from optax_muon.placement.exchange._tiles import Kind, assemble, disassemble, team_block
@@ -101,7 +102,7 @@ def gather_values(run: Run, values: PyTree, grid: Grid) -> dict[int, list[PyTree
 
     def gather(x: Array) -> Array:
         """Collect one value from all devices, in the order of the matrices."""
-        x = lax.all_gather(x, tuple(grid))
+        x = gathered(x, tuple(grid))
         return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
 
     known = jax.tree.map(gather, values)

@@ -8,6 +8,7 @@ import jax
 from jax import lax
 from jaxtyping import PyTree
 
+from optax_muon.matrices._shard_view import gathered
 from optax_muon.placement.exchange._schedule import Shard
 
 
@@ -44,7 +45,7 @@ def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
         x = x.reshape(*(shard.shape[axis] for axis in batch), -1, *x.shape[1:])
         for i, axis in enumerate(batch):
             if shard.dims[axis]:
-                x = lax.all_gather(x, shard.dims[axis], axis=i, tiled=True)
+                x = gathered(x, shard.dims[axis], axis=i, tiled=True)
         return x.reshape(-1, *x.shape[len(batch) + 1 :])
 
     return jax.tree.map(gather, values)
