@@ -27,6 +27,7 @@ import jax
 import optax_muon as om
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import find, findings
+from optax_muon.matrices.flax._reading import alone
 from tests.models import definitions
 from tests.models.definitions._definition import DEFINITIONS, Call, Definition, Model, Nnx, forget_absent
 from tests.models.truth import agrees, lookup, parse
@@ -74,7 +75,8 @@ class Subject:
             return om.leaves_from_flax(self.module, *model.inputs, **model.options)
         if self.reading is None:
             return om.leaves_from_flax(self.module)
-        table = find(self.params, (), self.reading.leaves, self.reading.problems)
+        reading = alone(self.reading)
+        table = find(self.params, (), reading.leaves, reading.problems)
         return {path: found.leaf for path, found in table.items()}
 
 

@@ -50,7 +50,8 @@ def lookup(lines: Sequence[tuple[str, str]], path: str, shape: Sequence[int]) ->
     """Return the truth of a path: the first glob that matches, with as many letters as the parameter has axes."""
     for glob, text in lines:
         mask = text.partition(" ")[2].replace("<", "/").partition("/")[0]
-        if (fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path, f"*/{glob}")) and len(mask) in (0, len(shape)):
+        # A glob that starts with a stroke stands for the whole path, as in a shell.
+        if fnmatch.fnmatchcase(f"/{path}", glob if glob[0] == "/" else f"*/{glob}") and len(mask) in (0, len(shape)):
             return text
     raise LookupError(f"no truth for {path} {tuple(shape)}")
 

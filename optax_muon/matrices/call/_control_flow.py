@@ -68,8 +68,9 @@ def cond(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     return made
 
 
-@rule("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call",
-      "custom_vjp_call_jaxpr", "custom_lin", "run_state", "core_closed_call")  # fmt: skip
+@rule("jit", "pjit", "call", "closed_call", "core_call", "core_closed_call", "composite", "remat", "checkpoint",
+      "remat2", "custom_jvp_call", "custom_jvp_call_jaxpr", "custom_vjp_call", "custom_vjp_call_jaxpr",
+      "custom_vmap_call", "custom_lin", "run_state")  # fmt: skip
 def call(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Walk what is called."""
     return walk.run(called_trace(eqn), ins, (*place, eqn.primitive.name))
@@ -90,4 +91,4 @@ def shard_map(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Valu
 
 def called_trace(eqn: Any) -> Any:
     """The trace that an equation calls."""
-    return next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in eqn.params)
+    return next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call") if name in eqn.params)

@@ -24,12 +24,25 @@ SAME = [
     "reshard",
     "pvary",
     "device_put",
+    "layout_constraint",
+    "stop_gradient",
+    "with_memory_space_constraint",
+    # Between devices: every shard keeps its axes.
+    "psum",
+    "psum_invariant",
+    "pmax",
+    "pmin",
+    "ppermute",
+    "pbroadcast",
+    "reduced_vary_cast",
+    "unreduced_psum",
 ]
 UNARY = [
     "exp",
     "exp2",
     "log",
     "log1p",
+    "log2",
     "expm1",
     "tanh",
     "sin",
@@ -61,6 +74,7 @@ UNARY = [
     "not",
     "lgamma",
     "digamma",
+    "one_minus_square",
 ]
 BINARY = [
     "add",

@@ -30,15 +30,14 @@ def read_call(
 ) -> Record:
     """Trace a call and note what it does with every parameter, in the order of its leaves."""
     leaves, structure = jax.tree.flatten(params)
-    given, inside = jax.tree.flatten(inputs)
+    given, inside = jax.tree.flatten((inputs, dict(options)))
     traced = [isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for x in given]
 
     def called(weights: list[Any], arrays: list[Any]) -> Any:
         rest = iter(arrays)
         values = [next(rest) if is_array else x for x, is_array in zip(given, traced, strict=True)]
-        return jax.tree.leaves(
-            fn(jax.tree.unflatten(structure, weights), *jax.tree.unflatten(inside, values), **options)
-        )
+        args, keywords = jax.tree.unflatten(inside, values)
+        return jax.tree.leaves(fn(jax.tree.unflatten(structure, weights), *args, **keywords))
 
     # Shapes alone, whatever came in: nothing is put on a device, and a model of any size is read on a laptop.
     abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]

@@ -31,7 +31,7 @@ def leaves_from_call(
         *inputs: of the call, arrays or `jax.ShapeDtypeStruct`; what is no array (None, a bool, a string) is passed on.
         rules: pairs of a path glob and a role or a `Leaf`, as for `for_matrices`; the first match wins. A role keeps
             the axes that the trace tells.
-        **options: keywords of the call, static.
+        **options: keywords of the call, as ``inputs`` are.
 
     Returns:
         A tree of `Leaf` like ``params``; `describe` shows where each was read.

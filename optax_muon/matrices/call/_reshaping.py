@@ -1,5 +1,7 @@
 """Rules of primitives that move entries and compute nothing."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from optax_muon.matrices.call._record import Bounds
@@ -52,11 +54,35 @@ def broadcast_in_dim(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> li
     return [walk.mapped(ins[0], change, place, eqn)]
 
 
-@rule("pad")
+@rule("tile")
+def tile(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
+    """Repeat along dimensions that are there: the outer factor is a repetition."""
+    reps = eqn.params["reps"]
+
+    def change(dims: Dims) -> Dims:
+        return tuple((*repeated(n), *dim) for n, dim in zip(reps, dims, strict=True))
+
+    return [walk.mapped(ins[0], change, place, eqn)]
+
+
+@rule("pad", "all_gather", "all_gather_invariant", "reduce_scatter", "reduce_window_max", "reduce_window_min",
+      "reduce_window_sum", "reduce_window")  # fmt: skip
 def pad(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Change lengths: the axes stay, the strides do not."""
     shape = shape_of(eqn.outvars[0])
+    if len(shape) != len(shape_of(eqn.invars[0])):  # gathered along a new dimension
+        return unknown_layout(walk, eqn, ins, place)
     return [walk.mapped(ins[0], lambda dims: resized(dims, shape_of(eqn.invars[0]), shape), place, eqn)]
+
+
+def unknown_layout(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
+    """Keep what is known of data; a weight whose dimensions cannot be followed is opaque."""
+    for value in ins:
+        if value.weight:
+            walk.record.opaque(
+                place, value.views, source_of(eqn), f"its axes cannot be followed through {eqn.primitive}"
+            )
+    return [data(ins)] * len(eqn.outvars)
 
 
 def resized(dims: Dims, old: tuple[int, ...], new: tuple[int, ...]) -> Dims:
@@ -105,6 +131,35 @@ def split(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     return made
 
 
+@rule("unstack")
+def unstack(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
+    """Take every entry of one dimension."""
+    dim = eqn.params["axis"]
+
+    def without(dims: Dims) -> Dims:
+        return dims[:dim] + dims[dim + 1 :]
+
+    entries = (piece(walk, ins[0], eqn, dim, (i, i + 1, 1), place) for i in range(len(eqn.outvars)))
+    return [walk.mapped(entry, without, place, eqn) for entry in entries]
+
+
+@rule("stack")
+def stack(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
+    """Put arrays beside each other along a new dimension."""
+    dim, new = eqn.params["axis"], repeated(len(ins))
+
+    def along(dims: Dims) -> Dims:
+        return (*dims[:dim], new, *dims[dim:])
+
+    wide = [walk.mapped(value, along, place, eqn) for value in ins]
+    if all(value.weight or value.constant for value in ins):
+        return [Value(merged(view for value in wide for view in value.views), weight=True)]
+    for value in ins:
+        walk.record.entries(place, value, source_of(eqn))
+    _rejoin(walk, ins)
+    return [data(ins, (view for value in wide if not value.weight for view in value.views if view.kind == "output"))]
+
+
 @rule("dynamic_slice")
 def dynamic_slice(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     """Take a piece at a place that is known only when the program runs."""
@@ -136,14 +191,22 @@ def concatenate(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Va
     for value in weights:
         walk.record.entries(place, value, source_of(eqn))
     # Halves of a rotary embedding come from one output and meet again; query, key and value do not.
-    seen: set[tuple[int, int]] = set()
-    for view in (view for value in ins for view in value.views):
-        for axis in axes_of((view.dims[dim],)):
-            if (view.param, axis) in seen:
-                walk.record.rejoined.add((view.param, axis))
-            seen.add((view.param, axis))
+    _rejoin(walk, ins)
     outputs = (view for value in ins for view in value.views if not value.weight and view.kind == "output")
     return [data(ins, (view._replace(dims=grown(view.dims)) for view in outputs))]
+
+
+def _rejoin(walk: Walk, ins: Sequence[Value]) -> None:
+    """Note the output axes whose pieces, put together, are the whole axis again."""
+    lengths: dict[tuple[int, int], list[int]] = {}
+    for view in (view for value in ins for view in value.views if view.kind == "output"):
+        for axis in axes_of(view.dims):
+            # Halves of a rotary embedding of one of several fused projections are not the whole.
+            part = math.prod(factor.size for dim in view.dims for factor in dim if axis in factor.axes)
+            lengths.setdefault((view.param, axis), []).append(part)
+    for (param, axis), parts in lengths.items():
+        if len(parts) > 1 and sum(parts) == walk.record.shapes[param][axis]:
+            walk.record.rejoined.add((param, axis))
 
 
 @rule("gather")

@@ -175,7 +175,8 @@ def _split(record: Record, number: int, output: Sequence[int]) -> tuple[int, ...
     if len(output) != 1 or (number, output[0]) in record.rejoined:
         return None
     length = record.shapes[number][output[0]]
-    bounds = sorted(record.cuts.get((number, output[0]), ()))
+    # A model may name pieces that its sizes leave empty.
+    bounds = sorted(cut for cut in record.cuts.get((number, output[0]), ()) if cut[0] < cut[1])
     tiles = len(bounds) > 1 and all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
     if not tiles or bounds[0][0] != 0 or bounds[-1][1] != length:
         return None

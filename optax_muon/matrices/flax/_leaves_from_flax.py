@@ -11,7 +11,7 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import find
 from optax_muon.matrices.call._findings import findings_from_call
-from optax_muon.matrices.flax._reading import Modules
+from optax_muon.matrices.flax._reading import Modules, alone
 from optax_muon.matrices.flax._roles import Attention, routers
 from optax_muon.matrices.flax._with_call import with_call
 
@@ -84,6 +84,8 @@ def leaves_from_flax(
     if call is not None:
         fn, params, inputs = call
         reading = with_call(reading, findings_from_call(fn, params, inputs, example_options), attention)
+    else:
+        reading = alone(reading)
     # Routers last: only now is it known how many experts stand beside a layer called gate.
     leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
     if strict:

@@ -16,8 +16,8 @@ from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices.flax._layer_axes import Site, names_beside
-from optax_muon.matrices.flax._layer_table import linen_kinds
-from optax_muon.matrices.flax._reading import Modules, Reading, abstract, noted, read_site
+from optax_muon.matrices.flax._layer_table import linen_kinds, lookup
+from optax_muon.matrices.flax._reading import Modules, Reading, abstract, is_convolution, noted, read_site
 from optax_muon.matrices.flax._roles import Attention
 from optax_muon.matrices.flax._stacked_axes import Axes, candidates, lifted
 
@@ -81,7 +81,13 @@ def read_linen(
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
-    return Reading(shapes, leaves, problems, specs, variables)
+    windows = frozenset(
+        path
+        for path in table
+        for site in sites.get(path, [])
+        if is_convolution(lookup(linen_kinds(), site.module), site.name)
+    )
+    return Reading(shapes, leaves, problems, specs, windows, variables)
 
 
 def _record(sites: dict[str, list[Site]], call: Any, args: Any, kwargs: Any, context: Any) -> Any:

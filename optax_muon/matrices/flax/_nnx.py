@@ -11,7 +11,7 @@ from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices.flax._layer_axes import Site, names_beside
 from optax_muon.matrices.flax._layer_table import lookup, nnx_kinds
-from optax_muon.matrices.flax._reading import Modules, Reading, abstract, noted, read_site
+from optax_muon.matrices.flax._reading import Modules, Reading, abstract, is_convolution, noted, read_site
 from optax_muon.matrices.flax._roles import Attention
 from optax_muon.matrices.flax._stacked_axes import Axes, candidates, choose_axes, lifted
 
@@ -61,7 +61,13 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
         else:
             problems[path] = str(leaf)
     specs = {path: _spec(variable) for path, variable in variables.items()}
-    return Reading(abstract(nnx.as_pure(state)), leaves, problems, specs)
+    windows = frozenset(
+        path
+        for path, several in uses.items()
+        for use in several
+        if is_convolution(lookup(nnx_kinds(), use.module), use.name)
+    )
+    return Reading(abstract(nnx.as_pure(state)), leaves, problems, specs, windows)
 
 
 def _uses(model: nnx.Module) -> dict[int, list[Use]]:

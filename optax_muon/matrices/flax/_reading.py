@@ -10,6 +10,9 @@ from jaxtyping import PyTree
 
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
+from optax_muon.matrices._paths import by_path
+from optax_muon.matrices.flax import _layer_axes as axes
+from optax_muon.matrices.flax._ends import ends
 from optax_muon.matrices.flax._layer_axes import Site
 from optax_muon.matrices.flax._layer_table import LayerKind, lookup
 from optax_muon.matrices.flax._roles import Attention, with_role, without_layer
@@ -25,6 +28,7 @@ class Reading(NamedTuple):
         leaves: by path, where the model tells.
         problems: by path, why it does not.
         specs: by path, how a parameter is sharded, where metadata or the array say so.
+        convolutions: paths of their kernels.
         variables: all that a Linen model's initialisation makes, boxes kept; empty for NNX.
     """
 
@@ -32,6 +36,7 @@ class Reading(NamedTuple):
     leaves: dict[str, Leaf]
     problems: dict[str, str]
     specs: dict[str, Any]
+    convolutions: frozenset[str] = frozenset()
     variables: PyTree = MappingProxyType({})
 
 
@@ -45,8 +50,7 @@ def read_site(
         if own is not None:
             # What the user says of an own layer comes first, before its type and its name.
             own.check(site.path, site.shape)
-            axes = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
-            reduction, output = axes
+            reduction, output = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
             leaf = dataclasses.replace(own, reduction=reduction, output=output)
             return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
         if kind is None or site.name not in kind.names:
@@ -56,6 +60,17 @@ def read_site(
     # once.
     except UnknownLeafError as error:
         return error
+
+
+def is_convolution(kind: LayerKind | None, name: str) -> bool:
+    """Tell the kernel of a convolution."""
+    return kind is not None and name in kind.names and kind.read in (axes.convolution, axes.transposed_convolution)
+
+
+def alone(reading: Reading) -> Reading:
+    """Finish the reading of a model that is not called: its first and last layers are told by their widths."""
+    shapes = {path: x.shape for path, x in by_path(reading.shapes).items()}
+    return reading._replace(leaves=reading.leaves | ends(shapes, reading.leaves, reading.convolutions))
 
 
 def noted(found: Finding, change: Callable[[Leaf], Leaf]) -> Leaf:

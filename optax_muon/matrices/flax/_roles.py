@@ -140,9 +140,11 @@ def label_of(site: Site) -> str:
 
 
 def _is_projection(site: Site, label: str) -> bool:
-    """Tell a projection of an attention; ``out`` is one beside a query, and many a head's name elsewhere."""
-    partners = {name.removesuffix("_einsum") for name in site.beside}
-    return label in (*QUERY_KEY_VALUE, *FUSED) or (label in OUT and bool(partners & {*QUERY_KEY_VALUE, *FUSED}))
+    """Tell a projection of an attention; ``out`` and ``value`` alone are many a head's name."""
+    partners = {name.removesuffix("_einsum") for name in site.beside} - {label}
+    known = {*QUERY_KEY_VALUE, *FUSED} | (set() if label in OUT else {*OUT})
+    alone = label in (*FUSED, "query", "q", "q_proj", "wq")
+    return alone or (label in (*QUERY_KEY_VALUE, *OUT) and bool(partners & known))
 
 
 def _attention(site: Site, leaf: Leaf, label: str, options: Attention) -> Leaf:

@@ -149,3 +149,40 @@ CUTS = {
 def test_cuts(name):
     body, params, wanted = CUTS[name]
     assert read(body, params) == wanted
+
+
+def test_pieces_that_are_unpacked_stacked_or_repeated_keep_their_axes():
+    def body(p, h):
+        k, v = jnp.einsum("bsd,cndk->cbsnk", h, p["kv"])  # an unstack in newer JAX
+        h = h + (k * v).reshape(B, S, D) + jnp.tile(p["token"], (B, 1, 1))
+        return jnp.einsum("bsd,edf->besf", h, jnp.stack([p["a"], p["b"]])).sum(1)
+
+    params = {"kv": shape(2, H, D, K), "token": shape(1, 1, D), "a": shape(D, D), "b": shape(D, D)}
+    assert read(body, params) == {
+        "kv": hidden(2, (1, 3)),
+        "token": VECTOR,
+        "a": hidden(0, 1),
+        "b": hidden(0, 1),
+    }
+
+
+def test_halves_of_one_of_three_projections_leave_the_three_apart():
+    def rotated(x):
+        a, b = jnp.split(x.reshape(B, S, H, K), 2, axis=-1)
+        return jnp.concatenate([-b, a], axis=-1)
+
+    def body(p, h):
+        q, k, v = jnp.split(h @ p["qkv"], 3, axis=-1)
+        return attended(rotated(q), rotated(k), v.reshape(B, S, H, K)) @ p["out"]
+
+    leaves = read(body, {"qkv": shape(D, 3 * D), "out": shape(D, D)})
+    assert leaves["qkv"] == hidden(0, 1, (D, D, D))
+
+
+def test_pieces_of_no_length_are_none():
+    def body(p, h):
+        empty, x, z = jnp.split(h @ p["in"], [0, D], axis=-1)
+        return (x * jax.nn.silu(z)) @ p["out"]
+
+    leaves = read(body, {"in": shape(D, 2 * D), "out": shape(D, D)})
+    assert leaves["in"] == hidden(0, 1, (D, D))

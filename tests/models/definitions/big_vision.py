@@ -91,7 +91,7 @@ def two_towers():
 
     model = two_towers.Model(
         image={"variant": "S/16", "width": 32, "depth": 2, "mlp_dim": 64, "num_heads": 4, "pool_type": "map"},
-        text={"vocab_size": 96, "width": 32, "depth": 2, "mlp_dim": 64, "num_heads": 4},
+        text={"vocab_size": 101, "width": 32, "depth": 2, "mlp_dim": 64, "num_heads": 4},
         out_dim=(None, 24),
     )
     return linen(model, shape(2, 32, 32, 3), ints(2, 8))
@@ -114,7 +114,7 @@ def gemma():
     from big_vision.models.ppp import gemma
 
     model = gemma.Model(
-        width=32, depth=3, mlp_dim=64, num_heads=4, num_kv_heads=1, head_dim=8, vocab_size=96, scan=True,
+        width=32, depth=3, mlp_dim=64, num_heads=4, num_kv_heads=1, head_dim=8, vocab_size=101, scan=True,
         variant="", norm_eps=1e-6,
     )  # fmt: skip
     return linen(model, ints(2, 8))

@@ -32,7 +32,7 @@ def nnx_model(make, *inputs, **options):
 def qwen3():
     from bonsai.models.qwen3 import modeling
 
-    config = modeling.ModelConfig(2, 96, 32, 64, 4, 8, 2, 10000, 1, 1e4, 1e-6, False)
+    config = modeling.ModelConfig(2, 101, 32, 64, 4, 8, 2, 10000, 1, 1e4, 1e-6, False)
 
     class Forward(modeling.Qwen3):
         """The model with a fresh cache."""
@@ -120,7 +120,7 @@ def whisper():
     class Config:
         """Those fields that the model reads."""
 
-        d_model, num_mel_bins, max_source_positions, max_length, vocab_size = 32, 8, 8, 16, 96
+        d_model, num_mel_bins, max_source_positions, max_length, vocab_size = 32, 8, 8, 16, 101
         encoder_layers = decoder_layers = 2
         encoder_attention_heads = decoder_attention_heads = 4
         encoder_ffn_dim = decoder_ffn_dim = 64
@@ -148,7 +148,7 @@ def whisper():
 def umt5():
     from bonsai.models.umt5 import modeling
 
-    config = modeling.ModelConfig(96, 32, 8, 64, 2, num_heads=4, dropout_rate=0.0)
+    config = modeling.ModelConfig(101, 32, 8, 64, 2, num_heads=4, dropout_rate=0.0)
 
     class Forward(modeling.UMT5Model):
         """The decoder's result through the head, as `generate` has it."""

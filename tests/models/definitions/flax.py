@@ -23,7 +23,7 @@ def linen(model, *inputs, **options):
 def lm1b():
     models = load("flax", "examples/lm1b/models.py")
     config = models.TransformerConfig(
-        96, 96, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16, deterministic=True,
+        101, 101, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16, deterministic=True,
         posemb_init=jax.nn.initializers.normal(),
     )  # fmt: skip
     return linen(models.TransformerLM(config), ints(2, 8))
@@ -33,7 +33,7 @@ def lm1b():
 def wmt():
     models = load("flax", "examples/wmt/models.py")
     config = models.TransformerConfig(
-        96, 96, True, True, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16,
+        101, 101, True, True, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16,
         deterministic=True,
     )  # fmt: skip
     return linen(models.Transformer(config), ints(2, 8), ints(2, 8))
@@ -42,7 +42,9 @@ def wmt():
 @definition("flax/nlp_seq", "examples/nlp_seq/models.py", ATTENTION + "Dense_0/kernel head io")
 def nlp_seq():
     models = load("flax", "examples/nlp_seq/models.py")
-    config = models.TransformerConfig(96, 20, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16)
+    config = models.TransformerConfig(
+        101, 20, emb_dim=32, num_heads=4, num_layers=2, qkv_dim=32, mlp_dim=64, max_len=16
+    )
     return linen(models.Transformer(config), inputs=ints(2, 8), train=False)
 
 
@@ -64,7 +66,7 @@ def gemma():
     import transformer_cfg
 
     config = transformer_cfg.TransformerConfig(
-        2, 96, 32, 64, 4, 8, 1, None, False, False, [modules.AttentionType.GLOBAL] * 2
+        2, 101, 32, 64, 4, 8, 1, None, False, False, [modules.AttentionType.GLOBAL] * 2
     )  # fmt: skip
 
     def make(rngs):
@@ -171,5 +173,5 @@ def graph():
 )
 def sst2():
     models = load("flax", "examples/sst2/models.py")
-    model = models.TextClassifier(24, 32, 96, 2, 0.0, 0.0, 1, deterministic=True)
+    model = models.TextClassifier(24, 32, 101, 2, 0.0, 0.0, 1, deterministic=True)
     return linen(model, ints(2, 8), ints(2))

@@ -13,4 +13,4 @@ def gpt():
 
         init = nn.Module.init
 
-    return Linen(GPT(model.GPTConfig(16, 96, 2, 4, 32, 0.0, dtype="float32")), (ints(2, 8), True))
+    return Linen(GPT(model.GPTConfig(16, 101, 2, 4, 32, 0.0, dtype="float32")), (ints(2, 8), True))

@@ -45,7 +45,7 @@ def transformer():
     model = load("dm-haiku", "examples/transformer/model.py")
 
     def net(tokens):
-        return model.LanguageModel(model.Transformer(4, 2, 8, 0.0), 32, 96, 0)(tokens)
+        return model.LanguageModel(model.Transformer(4, 2, 8, 0.0), 32, 101, 0)(tokens)
 
     return transformed(net, ints(2, 8))
 

@@ -3,7 +3,13 @@
 from tests.models.definitions._definition import Linen, definition, ints, old_names, shape
 
 FILE = "src/transformers/models/{0}/modeling_flax_{0}.py"
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 96}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 101,
+}
 
 
 def module(name, config, **options):
@@ -31,7 +37,7 @@ def language(name, config, **options):
 def gpt2():
     from transformers import GPT2Config
 
-    return language("FlaxGPT2LMHeadModel", GPT2Config(96, 16, 32, 2, 4))
+    return language("FlaxGPT2LMHeadModel", GPT2Config(101, 16, 32, 2, 4))
 
 
 @definition(
@@ -51,7 +57,7 @@ def t5():
     from transformers import T5Config
 
     old_names()
-    config = T5Config(96, 32, 8, 64, 2, num_heads=4, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
+    config = T5Config(101, 32, 8, 64, 2, num_heads=4, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
     return Linen(module("FlaxT5ForConditionalGeneration", config), (ints(2, 8), ints(2, 8), ints(2, 6), ints(2, 6)))
 
 
@@ -75,7 +81,7 @@ def gemma():
 def opt():
     from transformers import OPTConfig
 
-    config = OPTConfig(96, 32, 2, 64, 16, num_attention_heads=4, word_embed_proj_dim=32, tie_word_embeddings=False)
+    config = OPTConfig(101, 32, 2, 64, 16, num_attention_heads=4, word_embed_proj_dim=32, tie_word_embeddings=False)
     return language("FlaxOPTForCausalLM", config)
 
 
@@ -83,7 +89,7 @@ def opt():
 def gpt_neo():
     from transformers import GPTNeoConfig
 
-    config = GPTNeoConfig(96, 16, 32, 2, [[["global", "local"], 1]], 4, 64)
+    config = GPTNeoConfig(101, 16, 32, 2, [[["global", "local"], 1]], 4, 64)
     return language("FlaxGPTNeoForCausalLM", config)
 
 
@@ -91,14 +97,14 @@ def gpt_neo():
 def gptj():
     from transformers import GPTJConfig
 
-    return language("FlaxGPTJForCausalLM", GPTJConfig(96, 16, 32, 2, 4, 4))
+    return language("FlaxGPTJForCausalLM", GPTJConfig(101, 16, 32, 2, 4, 4))
 
 
 @definition("huggingface/bloom", FILE.format("bloom"), "lm_head/kernel head io")
 def bloom():
     from transformers import BloomConfig
 
-    inner = module("FlaxBloomForCausalLM", BloomConfig(96, 32, 2, 4))
+    inner = module("FlaxBloomForCausalLM", BloomConfig(101, 32, 2, 4))
     return Linen(inner, (ints(2, 8), ints(2, 8)))
 
 
@@ -114,7 +120,7 @@ def whisper():
     from transformers import WhisperConfig
 
     config = WhisperConfig(
-        96, 8, 2, 4, 2, 4, 64, 64, d_model=32, max_source_positions=8, max_target_positions=16, pad_token_id=0
+        101, 8, 2, 4, 2, 4, 64, 64, d_model=32, max_source_positions=8, max_target_positions=16, pad_token_id=0
     )
     inner = module("FlaxWhisperForConditionalGeneration", config)
     return Linen(inner, (shape(2, 8, 16), ints(2, 6), ints(2, 6), ints(2, 6)))
@@ -189,7 +195,7 @@ def wav2vec2():
     from transformers import Wav2Vec2Config
 
     config = Wav2Vec2Config(
-        96, 32, 2, 4, 64, conv_dim=(16, 16), conv_stride=(4, 2), conv_kernel=(8, 3), num_feat_extract_layers=2,
+        101, 32, 2, 4, 64, conv_dim=(16, 16), conv_stride=(4, 2), conv_kernel=(8, 3), num_feat_extract_layers=2,
         num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=4, do_stable_layer_norm=True,
         feat_extract_norm="layer",
     )  # fmt: skip
@@ -201,7 +207,7 @@ def wav2vec2():
 def bart():
     from transformers import BartConfig
 
-    config = BartConfig(96, 16, 2, 64, 4, 2, 64, 4, d_model=32, tie_word_embeddings=False)
+    config = BartConfig(101, 16, 2, 64, 4, 2, 64, 4, d_model=32, tie_word_embeddings=False)
     inner = module("FlaxBartForConditionalGeneration", config)
     return Linen(inner, (ints(2, 8), ints(2, 8), ints(2, 6), ints(2, 6), ints(2, 8), ints(2, 6)))
 

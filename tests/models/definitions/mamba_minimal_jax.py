@@ -20,4 +20,4 @@ absent("torch", "transformers")
 def mamba():
     import model
 
-    return Linen(model.Mamba(model.ModelArgs(32, 2, 96, d_state=4)), (ints(2, 8),))
+    return Linen(model.Mamba(model.ModelArgs(32, 2, 101, d_state=4)), (ints(2, 8),))

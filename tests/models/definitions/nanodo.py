@@ -16,5 +16,5 @@ from tests.models.definitions._definition import Linen, definition, ints
 def transformer():
     from nanodo import model
 
-    config = model.DoConfig(D=32, H=4, L=16, N=2, V=96, F=64, fsdp_enabled=False)
+    config = model.DoConfig(D=32, H=4, L=16, N=2, V=101, F=64, fsdp_enabled=False)
     return Linen(model.TransformerDo(config), (ints(2, 8),))

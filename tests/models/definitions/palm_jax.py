@@ -21,6 +21,6 @@ def palm():
     from palm_jax import palm
 
     def make():
-        return palm.PaLM(num_tokens=96, dim=32, dim_head=8, depth=2, heads=4, key=jax.random.key(0))
+        return palm.PaLM(num_tokens=101, dim=32, dim_head=8, depth=2, heads=4, key=jax.random.key(0))
 
     return Call(lambda model, tokens: jax.vmap(model)(tokens), make, (ints(2, 8),))

@@ -30,7 +30,7 @@ def gemma():
     from tunix.models.gemma import model
 
     kinds = (model.AttentionType.GLOBAL,) * 2
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 1, None, False, False, kinds)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 1, None, False, False, kinds)
     return Nnx(lambda: model.Gemma(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -39,7 +39,7 @@ def gemma_mha():
     from tunix.models.gemma import model
 
     kinds = (model.AttentionType.GLOBAL,) * 2
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 4, 30.0, True, True, kinds)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 4, 30.0, True, True, kinds)
     return Nnx(lambda: model.Gemma(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -47,7 +47,7 @@ def gemma_mha():
 def llama3():
     from tunix.models.llama3 import model
 
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 2, 10000, 1e-6)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 2, 10000, 1e-6)
     return Nnx(lambda: model.Llama3(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -55,7 +55,7 @@ def llama3():
 def qwen3():
     from tunix.models.qwen3 import model
 
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 2, 10000, 1e-6)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 2, 10000, 1e-6)
     return Nnx(lambda: model.Qwen3(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -73,7 +73,7 @@ def qwen3():
 def qwen3_moe():
     from tunix.models.qwen3 import model
 
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 2, 10000, 1e-6, num_experts=4, num_experts_per_tok=2)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 2, 10000, 1e-6, num_experts=4, num_experts_per_tok=2)
     return Nnx(lambda: model.Qwen3(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -81,7 +81,7 @@ def qwen3_moe():
 def qwen2():
     from tunix.models.qwen2 import model
 
-    config = model.ModelConfig(2, 96, 32, 64, 4, 8, 2, 10000, 1e-6)
+    config = model.ModelConfig(2, 101, 32, 64, 4, 8, 2, 10000, 1e-6)
     return Nnx(lambda: model.Qwen2(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
 
 
@@ -90,7 +90,7 @@ def gemma3():
     from tunix.models.gemma3 import model
 
     config = model.ModelConfig(
-        num_layers=2, num_embed=96, embed_dim=32, hidden_dim=64, num_heads=4, head_dim=8, num_kv_heads=1,
+        num_layers=2, num_embed=101, embed_dim=32, hidden_dim=64, num_heads=4, head_dim=8, num_kv_heads=1,
         sliding_window_size=4, param_dtype=jnp.float32,
     )  # fmt: skip
     return Nnx(lambda: model.Gemma3(config, rngs=nnx.Rngs(0)), (ints(2, 8), ints(2, 8), None, MASK))
