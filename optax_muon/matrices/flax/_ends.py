@@ -25,7 +25,8 @@ def ends(
     makes = {path: math.prod(shapes[path][axis] for axis in leaf.output) for path, leaf in matrices.items()}
     norms = {n for path, leaf in leaves.items() if leaf.role == "vector" for n in _norm(path, shapes[path])}
     open_ = [path for path, leaf in matrices.items() if leaf.role == "hidden" and leaf.split is None]
-    open_ = [path for path in open_ if leaves[path].assumed or path in convolutions]
+    # As wide as what it takes: such a layer may stand anywhere.
+    open_ = [p for p in open_ if (leaves[p].assumed or p in convolutions) and takes[p] != makes[p]]
     heads, inputs = {}, {}
     for path in open_:
         others = {n for other, n in takes.items() if other != path and leaves[other].role != "embedding"} | norms
