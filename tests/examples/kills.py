@@ -149,23 +149,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
     parser.add_argument("--only", nargs="*", choices=[*PROGRAMS], default=[*PROGRAMS], help="(all)")
-    parser.add_argument("--kills", type=int, help="of each (as the record has)")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the record; what it has is not run again")
+    parser.add_argument("--kills", type=int, help="of each (45, 35 and 20)")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="the record; keeps other programs and seeds")
     args = parser.parse_args()
-    record = json.loads(args.out.read_text()) if args.out.exists() else {"sizes": SIZES, "programs": {}}
+    measured = json.loads(args.out.read_text())["measured"] if args.out.exists() else []
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         prepare(pathlib.Path(work))
         for name in args.only:
-            if name in record["programs"]:
-                continue
+            others = [each for each in measured if (each["program"], each["seed"]) != (name, args.seed)]
 
-            def report(found, name=name):
-                record["programs"][name] = found
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text(json.dumps(record, indent=1) + "\n")
+            def report(found, others=others):
+                args.out.write_text(json.dumps({"sizes": SIZES, "measured": [*others, found]}, indent=1) + "\n")
                 print({k: v for k, v in found.items() if k != "chains"}, flush=True)
 
-            measure(name, args.kills or PROGRAMS[name].kills, args.seed, pathlib.Path(work), report)
+            found = measure(name, args.kills or PROGRAMS[name].kills, args.seed, pathlib.Path(work), report)
+            measured = [*others, found]
 
 
 if __name__ == "__main__":

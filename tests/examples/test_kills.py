@@ -1,12 +1,16 @@
-"""Both examples survive a hundred kills."""
+"""Both examples survive a hundred kills; the record of the last time that they were counted."""
 
+import json
 import os
+import pathlib
 import signal
 import time
 
 import pytest
 
 from tests.examples import kills, processes
+
+RECORD = pathlib.Path(__file__).resolve().parents[2] / "docs/records/kills/record.json"
 
 
 @pytest.fixture
@@ -40,3 +44,13 @@ def test_a_signal_to_one_of_two_processes_saves_both(number, whom, work):
     assert max(steps) == kills.lines(out)
     last = processes.Run(program, out, work, "--resume").wait()
     assert last == processes.Run(program, work / "whole", work).wait()
+
+
+def test_the_record_has_its_kills_and_nothing_lost():
+    measured = json.loads(RECORD.read_text())["measured"]
+    assert {each["program"] for each in measured} == processes.PROGRAMS.keys()
+    assert sum(each["kills"] for each in measured) >= 90
+    for each in measured:
+        assert each["runs with the same last line and losses"] == each["runs"] > 0
+        assert {one["last line"] for one in each["chains"]} == {each["last line"]}
+        assert each == kills.summary(each["program"], each["seed"], each["last line"].split(), each["chains"])
