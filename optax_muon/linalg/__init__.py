@@ -12,8 +12,8 @@ from optax_muon.linalg._map import SpectralMap as SpectralMap
 from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._nearest import OfSameNorm as OfSameNorm
 from optax_muon.linalg._spectrum import Spectrum as Spectrum
-from optax_muon.linalg.orthogonal._best import PlainOrGram as PlainOrGram
 from optax_muon.linalg.orthogonal._best import best as best
+from optax_muon.linalg.orthogonal._by_platform import ByPlatform as ByPlatform
 from optax_muon.linalg.orthogonal._by_size import BySize as BySize
 from optax_muon.linalg.orthogonal._coefficients import AOL_2025 as AOL_2025
 from optax_muon.linalg.orthogonal._coefficients import CANS_2025 as CANS_2025
@@ -39,6 +39,7 @@ from optax_muon.linalg.orthogonal._minimax import minimax_coefficients as minima
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz as NewtonSchulz
 from optax_muon.linalg.orthogonal._normalizer import Frobenius as Frobenius
 from optax_muon.linalg.orthogonal._normalizer import Normalizer as Normalizer
+from optax_muon.linalg.orthogonal._plain_or_gram import PlainOrGram as PlainOrGram
 from optax_muon.linalg.orthogonal._table import Coefficients as Coefficients
 from optax_muon.linalg.spectral._by_svd import BySVD as BySVD
 from optax_muon.linalg.spectral._by_svd import ExactMap as ExactMap

@@ -33,6 +33,15 @@ class SpectralMap(abc.ABC):
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Say what ``apply`` does to the spectrum ``s`` of each matrix (last axis: all its singular values)."""
 
+    def on_accelerator(self, dtype: Any) -> "SpectralMap":
+        """Give the map that a TPU or GPU runs on matrices of ``dtype``: this one, unless it depends on the platform."""
+        del dtype
+        return self
+
+    def reads(self, dtype: Any) -> Any:
+        """Say to which dtype it rounds matrices of ``dtype`` first of all; so they may be stacked and sent in it."""
+        return dtype
+
 
 class Info(NamedTuple):
     """What a matrix operation learned on the way.

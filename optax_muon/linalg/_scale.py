@@ -1,5 +1,6 @@
 """Matrices brought to a size at which nothing over- or underflows."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,6 +12,18 @@ def divide_by_largest_entry(x: Float[Array, "*batch m n"]) -> Float[Array, "*bat
     x = x.astype(accumulator_dtype(x.dtype))
     # No epsilon: it would bias every gradient of its own size, and 1e-30 must come out like 1.
     return x / one_if_zero(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True))
+
+
+def to_unit_exponent(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+    """Bring the largest entry of every float32 or bfloat16 matrix to [256, 512) by a power of two.
+
+    Multiplication is exact, so that it commutes with rounding. NaN and Inf give NaN.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)).astype(jnp.float32)
+    exponent = jax.lax.bitcast_convert_type(largest, jnp.uint32) >> 23
+    # 127 is the exponent of 1. Up to 2^8 and not to 1, for the reciprocal of the largest number is none.
+    power = jax.lax.bitcast_convert_type(jnp.minimum(127 + 8 + 127 - exponent, 254) << 23, jnp.float32)
+    return x * jnp.where(jnp.isfinite(largest), power, jnp.nan).astype(x.dtype)
 
 
 def sum_of_squares(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch 1 1"]:

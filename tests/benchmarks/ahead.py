@@ -3,6 +3,7 @@
 Needs ``pip install 'jax[tpu]'``, in an environment of its own; nothing runs on a TPU.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 
@@ -21,8 +22,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tests.benchmarks import cycles
 
 
+@functools.cache
 def devices(topology="v5e:2x2"):
-    """The chips of a pod, such as "v5e:8x8", "v5p:2x2x1" or "v6e:2x2"."""
+    """The chips of a pod, such as "v5e:8x8", "v5p:2x2x1" or "v6e:2x2": the same objects at every call."""
     return topologies.get_topology_desc(topology, "tpu").devices
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg._scale import one_if_zero, to_unit_exponent
 from optax_muon.linalg.orthogonal._coefficients import POLAR_EXPRESS_NANOGPT_2025
 from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 from optax_muon.linalg.orthogonal._table import Coefficients
@@ -85,9 +87,20 @@ class Iteration(SpectralMap):
 
     @abc.abstractmethod
     def iterate(
-        self, x: Float[Array, "*batch m n"], gram: Float[Array, "*batch m m"] | None, rows: Float[Array, "steps terms"]
+        self,
+        x: Float[Array, "*batch m n"],
+        gram: Float[Array, "*batch m m"] | None,
+        rows: Float[Array, "steps terms"],
+        scale: Float[Array, "*batch 1 1"] | None = None,
     ) -> Float[Array, "*batch m n"]:
-        """Run the schedule on normalised matrices with m <= n, whose Gram matrices may be known."""
+        """Run the schedule on normalised matrices with m <= n, whose Gram matrices may be known.
+
+        With ``scale`` the matrices are ``scale * x``, and ``gram`` is that of these.
+        """
+
+    def reads(self, dtype: Any) -> Any:
+        """Say to which dtype it rounds matrices of ``dtype`` first of all."""
+        return self.arithmetic.working_dtype(dtype) if self._rounds_first(dtype) else dtype
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Orthogonalise every matrix; the result has the dtype of ``x``."""
@@ -97,14 +110,25 @@ class Iteration(SpectralMap):
             return x
         # The shorter side on the left: A = X X^T is then the smaller of the two Gram matrices.
         tall = x.shape[-2] > x.shape[-1]
-        y, gram = self.normalizer.prepare(x.mT if tall else x, self.arithmetic)
-        y = (y / self.safety).astype(storage)
-        # A normaliser's Gram matrix is that of X before the safety.
-        gram = None if gram is None else gram / self.safety**2
+        y, scale = x.mT if tall else x, None
+        if self._rounds_first(x.dtype):
+            y, gram, scale = scaled_gram(y.astype(storage), self.arithmetic, self.safety)
+        else:
+            y, gram = self.normalizer.prepare(y, self.arithmetic)
+            y = (y / self.safety).astype(storage)
+            # A normaliser's Gram matrix is that of X before the safety.
+            gram = None if gram is None else gram / self.safety**2
         # In the accumulator's dtype: bfloat16 would round 8.157 to 8.125, which is another polynomial.
         rows = jnp.asarray(self.rows, jnp.finfo(accumulator_dtype(storage)).dtype)
-        y = self.iterate(y, gram, rows).astype(x.dtype)
+        y = self.iterate(y, gram, rows, scale).astype(x.dtype)
         return y.mT if tall else y
+
+    def _rounds_first(self, dtype: Any) -> bool:
+        """Tell whether matrices of ``dtype`` are rounded before their norm is taken, which bfloat16's range allows."""
+        # Float64 alone may hold numbers beyond it.
+        if not jnp.issubdtype(dtype, jnp.floating) or jnp.dtype(dtype).itemsize > 4:
+            return False
+        return self.arithmetic.working_dtype(dtype) == jnp.bfloat16 and isinstance(self.normalizer, Frobenius)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Compose the polynomials on the normalised spectrum."""
@@ -112,3 +136,16 @@ class Iteration(SpectralMap):
         for row in self.rows:
             s = s * jnp.polyval(jnp.asarray(row[::-1], s.dtype), s * s)
         return s
+
+
+def scaled_gram(x: Array, arithmetic: Arithmetic, safety: float) -> tuple[Array, Array, Array]:
+    """Give matrices times a power of two, the Gram matrices of the normalised ones, and what normalises the former.
+
+    The power keeps every square in range and rounds nothing; the Frobenius norm is the root of the Gram matrix's trace,
+    and it divides that small matrix alone. So the large one is read by products, and to find its largest entry.
+    """
+    x = to_unit_exponent(x)
+    gram = arithmetic.gram(x)
+    square = jnp.trace(gram, axis1=-2, axis2=-1)[..., None, None]
+    scale = 1 / (safety * jnp.sqrt(one_if_zero(square)))
+    return x, gram * scale**2, scale

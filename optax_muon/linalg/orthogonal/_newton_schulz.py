@@ -44,12 +44,16 @@ class NewtonSchulz(Iteration):
         return steps * (4 * m * m * n + (terms - 2) * 2 * m**3)
 
     def iterate(
-        self, x: Float[Array, "*batch m n"], gram: Float[Array, "*batch m m"] | None, rows: Float[Array, "steps terms"]
+        self,
+        x: Float[Array, "*batch m n"],
+        gram: Float[Array, "*batch m m"] | None,
+        rows: Float[Array, "steps terms"],
+        scale: Float[Array, "*batch 1 1"] | None = None,
     ) -> Float[Array, "*batch m n"]:
         """Run the schedule."""
         if gram is not None:
             # The first step reuses the normaliser's Gram matrix, so Schatten-4 normalisation costs no product.
-            x, rows = odd_polynomial(x, rows[0], self.arithmetic, gram).astype(x.dtype), rows[1:]
+            x, rows = odd_polynomial(x, rows[0], self.arithmetic, gram, scale).astype(x.dtype), rows[1:]
 
         def step(y, row):
             return odd_polynomial(y, row, self.arithmetic).astype(y.dtype), None
@@ -58,12 +62,16 @@ class NewtonSchulz(Iteration):
         return jax.lax.scan(step, x, rows)[0]
 
 
-def odd_polynomial(x: Array, row: Array, arithmetic: Arithmetic, gram: Array | None = None) -> Array:
-    """Evaluate ``c0 X + (c1 A + c2 A^2 + ...) X`` with ``A = X X^H``, m <= n."""
+def odd_polynomial(
+    x: Array, row: Array, arithmetic: Arithmetic, gram: Array | None = None, scale: Array | None = None
+) -> Array:
+    """Evaluate ``c0 X + (c1 A + c2 A^2 + ...) X`` with ``A = X X^H``, m <= n; with a scale, of ``scale x``."""
     gram = arithmetic.gram(x) if gram is None else gram
-    inner = even_polynomial(gram, row, arithmetic, x.dtype)
+    outer, inner = row[0], even_polynomial(gram, row, arithmetic, x.dtype)
+    if scale is not None:
+        outer, inner = outer * scale, inner * scale
     # Summed in the accumulator's dtype; the caller rounds to storage, once a step.
-    return row[0] * x + arithmetic.matmul(inner.astype(x.dtype), x)
+    return outer * x + arithmetic.matmul(inner.astype(x.dtype), x)
 
 
 def even_polynomial(gram: Array, row: Array, arithmetic: Arithmetic, storage: jax.typing.DTypeLike) -> Array:

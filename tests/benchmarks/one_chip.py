@@ -1,0 +1,82 @@
+"""One TPU chip by the compiler's own clock: cycles and temporary memory of an update, beside optax.contrib.muon.
+
+Needs ``pip install 'jax[tpu]'`` in an environment of its own; nothing runs on a TPU. Rows of an earlier run stay in the
+record unless they are measured again.
+Run: python -m tests.benchmarks.one_chip [row ...] [--chip v5p:2x2x1]
+"""
+
+import json
+import sys
+import time
+
+import optax
+
+import optax_muon as om
+from tests.benchmarks import ahead, record
+
+PEER, OURS = "optax.contrib.muon", "om.muon"
+SHARE = "cycles of optax.contrib.muon's"
+# Name of a row -> shape of a matrix -> how many.
+ROWS = {
+    "8 x (1024, 4096)": {(1024, 4096): 8},
+    "32 x (1024, 4096)": {(1024, 4096): 32},
+    "8 x (2048, 8192)": {(2048, 8192): 8},
+    "48 small": {(256, 768): 12, (256, 256): 12, (256, 1024): 12, (1024, 256): 12},
+    "GPT-2 small": {(768, 768): 48, (768, 3072): 12, (3072, 768): 12},
+}
+
+
+def ours(counts, topology):
+    """The whole update of this library's default, as it is compiled."""
+    shapes = [shape for shape, count in counts.items() for _ in range(count)]
+    params = ahead.matrices(shapes)
+    return ahead.measured(ahead.update(om.muon(0.02), params, topology), topology)
+
+
+def peer(counts, topology):
+    """Sums over one leaf of each shape: it computes leaf after leaf, each in kernels of its own."""
+    tx, total = optax.contrib.muon(0.02), {}
+    for shape, count in counts.items():
+        one = ahead.measured(ahead.update(tx, ahead.matrices([shape]), topology), topology)
+        for name in ("Mcycles", "ms", "asynchronous copies MB"):
+            total[name] = total.get(name, 0) + count * one[name]
+        total["temp MB"] = max(total.get("temp MB", 0), one["temp MB"])
+        total["without estimate"] = one["without estimate"]
+    return total
+
+
+def rows(name, counts, topology):
+    found = []
+    for program, cost in ((PEER, peer), (OURS, ours)):
+        start = time.process_time()
+        row = {"matrices": name, "chip": topology.split(":")[0], "program": program} | dict(cost(counts, topology))
+        row["compile CPU s"] = time.process_time() - start
+        both = isinstance(row["Mcycles"], float) and found
+        row[SHARE] = row["Mcycles"] / found[0]["Mcycles"] if both else "-"
+        found.append(row)
+        print(row, flush=True)
+    return found
+
+
+def known():
+    """Rows that were measured before."""
+    path = record.RECORDS / "one_chip" / "record.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    topology = "v5e:2x2"
+    if "--chip" in arguments:
+        at = arguments.index("--chip")
+        topology = arguments[at + 1]
+        del arguments[at : at + 2]
+    for name in arguments or ROWS:
+        new = rows(name, ROWS[name], topology)
+        replaced = {(row["matrices"], row["chip"]) for row in new}
+        kept = [row for row in known() if (row["matrices"], row["chip"]) not in replaced]
+        notes = (
+            "Cycles by the compiler's own estimate, loops times trips; collectives and asynchronous copies are not in "
+            "it. optax.contrib.muon: one leaf of each shape is compiled, and counted as often as it occurs."
+        )
+        record.write("one_chip", "One TPU chip, compiled only: one update of float32 matrices", [*kept, *new], notes)
