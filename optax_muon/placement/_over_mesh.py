@@ -42,6 +42,8 @@ class OverMesh(Placement):
         flops_per_byte: FLOPs that a device does while it sends one byte, for the planner; 150 suits slow arithmetic,
             2000 bfloat16 over a TPU's links.
         teams: let several devices share a matrix when there are more devices than matrices.
+        exchange_dtype: in which matrices travel where that is narrower than their own; None: bfloat16 where the map's
+            arithmetic is `BFLOAT16`, which would round them at once, else their own. ``jnp.float32`` keeps every bit.
 
     Example:
         >>> import optax_muon as om
@@ -55,6 +57,7 @@ class OverMesh(Placement):
     max_bytes: int = 1 << 30
     flops_per_byte: float = 500.0
     teams: bool = True
+    exchange_dtype: Any = None
 
     def __post_init__(self):
         """Bring names to tuples; raise on sizes that cannot be and on axes that the mesh lacks."""
@@ -70,7 +73,9 @@ class OverMesh(Placement):
     @property
     def options(self) -> Options:
         """What the planner needs to know."""
-        return Options(self.axes, self.slow_axes or (), self.max_bytes, self.flops_per_byte, self.teams)
+        return Options(
+            self.axes, self.slow_axes or (), self.max_bytes, self.flops_per_byte, self.teams, self.exchange_dtype
+        )
 
     def run(self, op: Op, works: Sequence[Work]) -> list[Done]:
         """Map every array."""

@@ -161,7 +161,7 @@ def _run_cost(op: Op, run: Run, grid: Mapping[str, int], number: int) -> RunCost
     if run.team > 1 and team is not None:
         each, within = team(*run.shape, run.team)
     # Bytes that one device receives from all devices for each element that it gets from one.
-    size = run.repeat * math.prod(grid.values()) * dtype.itemsize
+    size = run.repeat * math.prod(grid.values()) * jnp.dtype(run.wire).itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
     flops, sent = run.repeat * each, run.repeat * within
     return RunCost(tuple(grid), number, run.count, run.shape, run.team, run.repeat, flops, out, back, sent)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from optax_muon.linalg import Frobenius, NewtonSchulz
 from optax_muon.linalg._map_stack import Op
-from optax_muon.placement.exchange._all_to_all import Grid
+from optax_muon.placement.exchange._tiles import Grid, Kind, fill_axis, team_block
 
 
 def team_iteration(op: Op) -> NewtonSchulz | None:
@@ -44,6 +44,31 @@ def team_costs(op: Op, dtype: Any) -> Callable[[int, int, int], tuple[float, flo
         return steps * (4.0 * m * m * -(-n // t) + (terms - 2) * 2.0 * m**3 / t), steps * sent
 
     return of
+
+
+def to_team(x: Array, kind: Kind, team: int) -> Array:
+    """Divide the long side of tiles among a team: (count, rows, cols) to (count, team, elements)."""
+    if team > 1:
+        axis = 1 if kind.turned else 2
+        share_length = -(-x.shape[axis] // team)
+        x = fill_axis(x, axis, team * share_length)
+        # A team may hold the long side in any order: the Gram matrix is a sum over it, and every column goes back to
+        # where it came from. So the split needs no exchange within the tile.
+        x = x.reshape(*x.shape[:axis], team, share_length, *x.shape[axis + 1 :])
+        x = jnp.moveaxis(x, axis, 1)
+    return x.reshape(x.shape[0], team, -1)
+
+
+def from_team(x: Array, kind: Kind, team: int) -> Array:
+    """Undo `to_team`: (count, team, elements) to (count, rows, cols)."""
+    rows, cols = kind.block.local
+    if team == 1:
+        return x[:, 0, : rows * cols].reshape(-1, rows, cols)
+    held = team_block(kind, team).local
+    x = x[..., : math.prod(held)].reshape(-1, team, *held)
+    if kind.turned:
+        return x.reshape(-1, team * held[0], cols)[:, :rows]
+    return jnp.swapaxes(x, 1, 2).reshape(-1, rows, team * held[1])[..., :cols]
 
 
 def compute_in_teams(op: Op, x: Array, team: int, grid: Grid) -> Array:

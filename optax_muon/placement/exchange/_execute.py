@@ -11,12 +11,19 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.placement._buckets import Mapped, Stack, collect, cut, join
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Work
-from optax_muon.placement.exchange._all_to_all import Grid, gather_values, own_values, send, send_back
+from optax_muon.placement.exchange._all_to_all import send, send_back
 from optax_muon.placement.exchange._device_teams import compute_in_teams
-from optax_muon.placement.exchange._per_matrix_values import by_matrix, by_piece, globalize, localize
+from optax_muon.placement.exchange._per_matrix_values import (
+    by_matrix,
+    by_piece,
+    gather_values,
+    globalize,
+    localize,
+    own_values,
+)
 from optax_muon.placement.exchange._planner import Run
 from optax_muon.placement.exchange._schedule import Group, Schedule, Shard
-from optax_muon.placement.exchange._tiles import Cut
+from optax_muon.placement.exchange._tiles import Cut, Grid
 
 
 def execute(
@@ -84,7 +91,7 @@ class _Exchange:
                 name: send(runs, {i: stack.others[name] for i, stack in stacks.items()}, group.grid) for name in names
             }
             results = self._compute(runs, sent, others, group.grid)
-            back = send_back(runs, results, group.grid, runs[0].dtype)
+            back = send_back(runs, results, group.grid)
             for i, tiles in back.items():
                 self.arrived.setdefault(i, []).extend(tiles)
             last = next(iter(back.values()))[0]

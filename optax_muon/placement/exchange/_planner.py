@@ -73,6 +73,11 @@ class Run(NamedTuple):
         """Name of the dtype that all its matrices have."""
         return self.parts[0].item.kind.dtype
 
+    @property
+    def wire(self) -> str:
+        """Name of the dtype in which their tiles travel."""
+        return self.parts[0].item.kind.wire
+
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
@@ -93,7 +98,7 @@ class Costs:
     def of(self, shape: tuple[int, int], kinds: Sequence[Kind], team: int, grid: Mapping[str, int]) -> float:
         """Cost of one run."""
         out, back = exchange_elements(kinds, team, grid)
-        itemsize = jnp.dtype(kinds[0].dtype).itemsize
+        itemsize = jnp.dtype(kinds[0].wire).itemsize
         flops, nbytes = (self.flops(*shape), 0.0) if team == 1 else self.team_flops(*shape, team)  # type: ignore
         return flops + self.flops_per_byte * (nbytes + (out + back) * math.prod(grid.values()) * itemsize)
 

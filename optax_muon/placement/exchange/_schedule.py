@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +13,10 @@ from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import Leaf, Split, matrix_shapes
 from optax_muon.placement._sharding import Dims
 from optax_muon.placement.exchange._device_teams import team_costs
-from optax_muon.placement.exchange._planner import Costs, Item, Run, exchange_elements, plan_runs
+from optax_muon.placement.exchange._planner import Costs, Item, Run, plan_runs
+from optax_muon.placement.exchange._rounds import divide_into_rounds
 from optax_muon.placement.exchange._tiles import Block, Cut, Kind, plan_cut
+from optax_muon.placement.exchange._wire_dtype import wire_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Options:
     max_bytes: int
     flops_per_byte: float
     teams: bool
+    exchange_dtype: Any
 
 
 def make_schedule(
@@ -113,7 +115,7 @@ def make_schedule(
             continue
         for i, (block, (count, _, _)) in enumerate(zip(cut.blocks, matrix_shapes(shard.shape, cut.leaf), strict=True)):
             key = block, cut.split, shard.dtype
-            kind = kinds[key] = kinds[key] if key in kinds else _kind(op, block, sizes, cut.split, shard.dtype)
+            kind = kinds[key] = kinds[key] if key in kinds else _kind(op, block, sizes, cut.split, shard.dtype, options)
             items.setdefault((shard.batch_axes, travels), []).append(Item(kind, count, len(origins)))
             origins.append((s, i))
     groups, costs = [], _costs(op, options)
@@ -139,11 +141,18 @@ def _require_fast(shard: Shard, cut: Cut, options: Options) -> None:
         )
 
 
-def _kind(op: Op, block: Block, sizes: Mapping[str, int], split: Split | None, dtype: Any) -> Kind:
+def _kind(op: Op, block: Block, sizes: Mapping[str, int], split: Split | None, dtype: Any, options: Options) -> Kind:
     """Say how matrices of one block are computed: wide side last where the operation allows transposing."""
     m, n = block.whole(sizes)
     turned = isinstance(op, SpectralMap) and op.commutes_with_transpose and split is None and m > n
-    return Kind(block, (n, m) if turned else (m, n), turned, split, str(jnp.dtype(dtype)))
+    return Kind(
+        block,
+        (n, m) if turned else (m, n),
+        turned,
+        split,
+        str(jnp.dtype(dtype)),
+        wire_dtype(op, dtype, options.exchange_dtype),
+    )
 
 
 def _costs(op: Op, options: Options) -> Callable[[Sequence[Item]], Costs]:
@@ -191,7 +200,7 @@ def _travel(
             for dtype in dict.fromkeys(item.kind.dtype for item in some):
                 runs, cost = plan_runs([item for item in some if item.kind.dtype == dtype], grid, costs)
                 total += cost
-                groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+                groups.append(Group(grid, divide_into_rounds(runs, grid, options.max_bytes)))
         # The number decides between equal costs: groups cannot be compared.
         plans.append((total, len(plans), groups))
     return min(plans)[2]
@@ -209,42 +218,7 @@ def _divide(
     for dtype in dict.fromkeys(item.kind.dtype for item in members):
         runs, cost = plan_runs([item for item in members if item.kind.dtype == dtype], grid, costs)
         total += cost
-        groups.append(Group(grid, _rounds(runs, grid, options.max_bytes)))
+        groups.append(Group(grid, divide_into_rounds(runs, grid, options.max_bytes)))
     # What each device computes if all compute everything.
     alone = sum(item.count * costs.flops(*item.kind.shape) for item in members)
     return groups if total < alone or options.axes is not None else []
-
-
-def _rounds(runs: Sequence[Run], grid: Mapping[str, int], max_bytes: int) -> list[list[Run]]:
-    """Divide runs into rounds that send and receive at most ``max_bytes`` per device, one repetition at least."""
-    # As if full, so that the first run opens a round.
-    devices, rounds, filled = math.prod(grid.values()), [], max_bytes
-    for run in runs:
-        elements = max(exchange_elements(run.kinds, run.team, grid))
-        nbytes = 2 * elements * devices * jnp.dtype(run.dtype).itemsize
-        per_round = devices // run.team
-        for i in range(run.repeat):
-            if filled + nbytes > max_bytes:
-                rounds.append([])
-                filled = 0
-            piece = _slice(run, i * per_round, (i + 1) * per_round)
-            started = bool(i and rounds[-1])  # then the round ends with this run's last repetition
-            rounds[-1] = [*rounds[-1][:-1], _glue(rounds[-1][-1], piece)] if started else [*rounds[-1], piece]
-            filled += nbytes
-    return rounds
-
-
-def _slice(run: Run, start: int, stop: int) -> Run:
-    """Give one repetition of a run: its matrices number ``start`` to ``stop``."""
-    parts, at = [], 0
-    for part in run.parts:
-        begin, end = max(start - at, 0), min(stop - at, part.count)
-        if end > begin:
-            parts.append(part._replace(start=part.start + begin, stop=part.start + end))
-        at += part.count
-    return run._replace(repeat=1, parts=tuple(parts))
-
-
-def _glue(a: Run, b: Run) -> Run:
-    """Join repetitions of one run."""
-    return a._replace(repeat=a.repeat + b.repeat, parts=a.parts + b.parts)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from optax_muon.matrices._leaf import Leaf, Split
 from optax_muon.placement._sharding import Dims
 
+Grid = Mapping[str, int]  # length of every axis whose devices share the work, in device order
 Side = tuple[tuple[tuple[str, ...], int], ...]
 
 
@@ -63,6 +64,7 @@ class Kind(NamedTuple):
         turned: whether it is computed transposed.
         split: the split still inside it.
         dtype: name of its dtype.
+        wire: name of the dtype in which its tiles travel.
     """
 
     block: Block
@@ -70,6 +72,7 @@ class Kind(NamedTuple):
     turned: bool
     split: Split | None
     dtype: str
+    wire: str
 
     @property
     def travels(self) -> bool:
@@ -126,6 +129,13 @@ def plan_cut(shape: Sequence[int], leaf: Leaf, dims: Dims) -> Cut:
     pieces: list[Side] = [(((), size),) for size in sizes]
     blocks = [Block(rows, piece) if leaf.split.side == "output" else Block(piece, cols) for piece in pieces]
     return Cut(leaf, tuple(blocks), None)
+
+
+def fill_axis(x: Array, axis: int, length: int) -> Array:
+    """Fill an axis up with zeros."""
+    if x.shape[axis] == length:
+        return x
+    return jnp.pad(x, [(0, length - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
 
 
 def assemble(z: Array, block: Block, grid: Mapping[str, int]) -> Array:

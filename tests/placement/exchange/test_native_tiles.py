@@ -1,0 +1,92 @@
+"""Matrices that travel in an accelerator's tiles: which do, that they arrive whole, and in which dtype."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_muon as om
+from optax_muon.placement._local import Local
+from optax_muon.placement.exchange import _native_tiles
+from optax_muon.placement.exchange._native_tiles import assemble_slabs, disassemble_slabs, from_slabs, to_slabs
+from optax_muon.placement.exchange._tiles import Block
+from optax_muon.transforms import Lift
+from tests.placement.test_over_mesh import Hidden, close, mesh_of
+
+OP = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024.first(1))
+# Two share a run and one has two repetitions; the last is too narrow for native tiles.
+SHAPES = {"wide": (64, 1024), "tall": (1024, 512), "stack": (16, 64, 1024), "odd": (24, 40)}
+
+
+def update(spec, op=OP, **options):
+    """One update's lowered program on a mesh of four by two, what it is given, and the matrices."""
+    rng, mesh = np.random.default_rng(0), mesh_of(AxisType.Explicit)
+    grads = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in SHAPES.items()}
+    leaves = {name: Hidden(len(shape) - 2, len(shape) - 1) for name, shape in SHAPES.items()}
+    lift = Lift(op, leaves, om.OverMesh(teams=False, flops_per_byte=1.0, **options))
+    given = {
+        name: jax.device_put(x, NamedSharding(mesh, P(*[None] * (x.ndim - 2), *(spec if name != "odd" else ("fsdp",)))))
+        for name, x in grads.items()
+    }
+    lowered = jax.jit(lambda x: lift.apply(x, None)[0]).lower(given)
+    return lowered, given, Lift(op, leaves, Local()).apply(grads, None)[0]
+
+
+def sent(lowered):
+    """Shapes and dtypes of what the all-to-alls of a lowered program send."""
+    return re.findall(r'"?stablehlo\.all_to_all"?.*?: \(tensor<([\w]+)>\)', lowered.as_text().replace("\n", " "))
+
+
+@pytest.mark.parametrize("spec", [P("fsdp", "tp"), P("tp", "fsdp"), P(("tp", "fsdp"), None), P(None, ("fsdp", "tp"))])
+def test_matrices_arrive_whole(spec, monkeypatch):
+    monkeypatch.setattr(_native_tiles, "MIN_BYTES", 0)
+    lowered, given, expected = update(spec)
+    ranks = [shape.count("x") for shape in sent(lowered)]
+    assert sorted(ranks) == [2, 2, 3, 3], sent(lowered)  # the odd one travels flat, each way
+    close(lowered.compile()(given), expected)
+
+
+def test_few_bytes_travel_flat(monkeypatch):
+    monkeypatch.setattr(_native_tiles, "MIN_BYTES", 1 << 30)
+    lowered, *_ = update(P("fsdp", "tp"))
+    assert {shape.count("x") for shape in sent(lowered)} == {2}
+
+
+@pytest.mark.parametrize(("asked", "travels"), [(None, "bf16"), (jnp.float32, "f32"), (jnp.float16, "f16")])
+def test_bfloat16_arithmetic_travels_in_bfloat16(asked, travels):
+    op = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024, arithmetic=om.linalg.BFLOAT16)
+    lowered, *_ = update(P("fsdp", "tp"), op, exchange_dtype=asked)
+    assert {shape.split("x")[-1] for shape in sent(lowered)} == {travels}
+    lowered, *_ = update(P("fsdp", "tp"))
+    assert {shape.split("x")[-1] for shape in sent(lowered)} == {"f32"}
+
+
+def test_what_bfloat16_costs():
+    """Rounding on the way is one of many roundings: it adds no more to the error than the iteration itself makes."""
+    full, half = (
+        om.linalg.NewtonSchulz(om.linalg.JORDAN_2024, arithmetic=x) for x in (om.linalg.FLOAT32, om.linalg.BFLOAT16)
+    )
+    lowered, given, alone = update(P("fsdp", "tp"), half)
+    got, exact = lowered.compile()(given), update(P("fsdp", "tp"), full)[2]
+    for name, x in exact.items():
+        assert np.linalg.norm(got[name] - x) <= 2 * np.linalg.norm(alone[name] - x), name
+
+
+def test_slabs_of_one_tile():
+    x = np.arange(2 * 8 * 384.0, dtype=np.float32).reshape(2, 8, 384)
+    slabs = to_slabs(jnp.asarray(x), 128)
+    np.testing.assert_array_equal(slabs, np.concatenate([x[..., :128], x[..., 128:256], x[..., 256:]], axis=1))
+    np.testing.assert_array_equal(from_slabs(jnp.pad(slabs, ((0, 0), (0, 8), (0, 0))), 8, 384), x)
+
+
+def test_every_device_gets_its_tile():
+    block = Block(rows=((("a",), 8),), cols=((("b",), 256),))
+    grid, x = {"b": 2, "a": 3}, np.arange(24 * 512.0, dtype=np.float32).reshape(1, 24, 512)
+    slabs = disassemble_slabs(jnp.asarray(x), block, grid, 128)
+    assert slabs.shape == (1, 6, 16, 128)
+    np.testing.assert_array_equal(slabs[0, 1 * 3 + 2, 8:], x[0, 16:24, 384:])  # b = 1, a = 2; the tile's second slab
+    np.testing.assert_array_equal(assemble_slabs(slabs, block, grid), x)
