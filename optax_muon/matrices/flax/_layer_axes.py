@@ -87,6 +87,21 @@ def einsum(site: Site) -> Finding:
     return Finding(leaf, f"einsum {equation}", True)
 
 
+def own_equation(site: Site) -> str | None:
+    """Equation of an einsum class of the model's own: given in the call, or kept by the module; None without one.
+
+    Only for a kernel: of several parameters of one module the equation is that of one alone.
+    """
+    kept = [value for value in vars(site.module).values() if isinstance(value, str)]
+    for text in (site.equation or "", *kept):
+        operands, arrow, _ = text.replace(" ", "").partition("->")
+        kernel = operands.split(",")[-1]
+        plain = arrow and operands.count(",") == 1 and "." not in kernel and len(set(kernel)) == len(kernel)
+        if plain and len(kernel) == len(site.shape) and site.name in ("w", "kernel", "weight"):
+            return text
+    return None
+
+
 def convolution(site: Site) -> Finding:
     """Kernel (*window, in / groups, out); every group of a grouped one is a matrix of its own."""
     groups, rank = site.module.feature_group_count, len(site.shape)

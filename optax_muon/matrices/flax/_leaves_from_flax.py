@@ -41,8 +41,10 @@ def leaves_from_flax(
             the axes that the module tells.
         strict: raise where a rule matches no parameter, as `for_matrices` does.
         attention: what one matrix is among the projections of an attention, an `Attention`.
-        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, whose axes count from the
-            end (negative), since an NNX layer of your own does not say how many stacked axes stand in front of them.
+        modules: leaves of your own layers: module type -> name of a parameter -> `Leaf`, or a function from the module
+            to it. Axes count from the end (negative), since an NNX layer of your own does not say how many stacked axes
+            stand in front of them. A hidden leaf gets the role and the pieces that the module's name tells, as
+            `nnx.Linear` does; a class that keeps its einsum's equation, or is called with it, needs no entry.
         **example_options: keywords of the call, ``method`` among them.
 
     Returns:
@@ -105,7 +107,7 @@ def _check_modules(modules: Modules) -> None:
     """Raise on axes that are not counted from the end."""
     for module, leaves in modules.items():
         for name, leaf in leaves.items():
-            if any(axis >= 0 for axis in leaf.reduction + leaf.output):
+            if isinstance(leaf, Leaf) and any(axis >= 0 for axis in leaf.reduction + leaf.output):
                 raise ValueError(
                     f"leaves_from_flax: modules: axes of {name!r} in {module.__name__} must be negative, counted from "
                     f"the end, not {leaf.reduction} and {leaf.output}"

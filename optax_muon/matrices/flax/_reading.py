@@ -17,7 +17,7 @@ from optax_muon.matrices.flax._layer_axes import Site
 from optax_muon.matrices.flax._layer_table import LayerKind, lookup
 from optax_muon.matrices.flax._roles import Attention, with_role, without_layer
 
-Modules = Mapping[type, Mapping[str, Leaf]]
+Modules = Mapping[type, Mapping[str, "Leaf | Callable[[Any], Leaf]"]]
 
 
 class Reading(NamedTuple):
@@ -48,18 +48,31 @@ def read_site(
     kind = lookup(kinds, site.module)
     try:
         if own is not None:
-            # What the user says of an own layer comes first, before its type and its name.
-            own.check(site.path, site.shape)
-            reduction, output = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
-            leaf = dataclasses.replace(own, reduction=reduction, output=output)
-            return Finding(leaf, f"given for {type(site.module).__name__}", own.assumed)
-        if kind is None or site.name not in kind.names:
-            return without_layer(site)
-        return with_role(site, kind.read(site), attention)
+            return _given(site, own if isinstance(own, Leaf) else own(site.module), attention)
+        if kind is not None and site.name in kind.names:
+            return with_role(site, kind.read(site), attention)
+        equation = axes.own_equation(site) if kind is None else None
+        if equation is not None:
+            return with_role(site, axes.einsum(site._replace(equation=equation)), attention)
+        return without_layer(site)
     # Returned and not raised: another module that shares the parameter may tell, and a message names all problems at
     # once.
     except UnknownLeafError as error:
         return error
+
+
+def _given(site: Site, own: Leaf, attention: Attention) -> Finding:
+    """Read what the user says of an own layer, before its type and its name: axes; a role of one module by its name."""
+    own.check(site.path, site.shape)
+    reduction, output = (tuple(axis % len(site.shape) for axis in side) for side in (own.reduction, own.output))
+    found = Finding(
+        dataclasses.replace(own, reduction=reduction, output=output), f"given for {type(site.module).__name__}"
+    )
+    if own.role != "hidden" or own.split is not None:
+        return found._replace(assumed=own.assumed)
+    # One class serves head, router and query alike: as for `nnx.Linear`, the name of the module tells which.
+    named = with_role(site, found, attention)
+    return named._replace(assumed=own.assumed)
 
 
 def is_convolution(kind: LayerKind | None, name: str) -> bool:
