@@ -77,16 +77,24 @@ def reduced_shape(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> tu
 
 def reduced_like(x: Array, leaf: Leaf, over: Side = "both", *, fill: float = 0.0, dtype: Any = None) -> Array:
     """Make a state of the shape, sharding and differences between devices of `sum_over`, filled; None: of its dtype."""
-    shape, kind = reduced_shape(x.shape, leaf, over), jax.typeof(x)
-    full = jnp.full(shape, fill, accumulator_dtype(x.dtype) if dtype is None else dtype)
-    view = shard_view(x.shape, leaf)
-    full = vary(full, varying_axes(x) - set(view.axes(axes_over(leaf, over))))
-    # On an Explicit mesh the type says how an array is sharded, and a state must keep its type from the start.
-    spec = getattr(kind.sharding, "spec", None) or ()
-    kept = [entry if n > 1 else None for entry, n in zip(spec, shape, strict=False)]
+    full = jnp.full(reduced_shape(x.shape, leaf, over), fill, accumulator_dtype(x.dtype) if dtype is None else dtype)
+    gone = [axis % x.ndim for axis in axes_over(leaf, over)]
+    if _is_cut(leaf, over):  # its side is kept, each piece with its own sum
+        kept = [axis % x.ndim for axis in axes_over(leaf, leaf.split.side)]  # pyright: ignore[reportOptionalMemberAccess]
+        gone = [axis for axis in gone if axis not in kept]
+    full = vary(full, varying_axes(x) - set(shard_view(x.shape, leaf).axes(gone)))
+    return _sharded_like(full, x)
+
+
+def _sharded_like(reduced: Array, x: Array) -> Array:
+    """Shard what was reduced of ``x`` as its type says that ``x`` is, on the axes that are left."""
+    # A state must keep its type from the start, and so must what becomes its next value.
+    sharding = jax.typeof(x).sharding
+    kept = [entry if n > 1 else None for entry, n in zip(sharding.spec, reduced.shape, strict=False)]
     if not any(kept):
-        return full
-    return jax.sharding.reshard(full, jax.sharding.NamedSharding(kind.sharding.mesh, jax.sharding.PartitionSpec(*kept)))
+        return reduced
+    spec = jax.sharding.PartitionSpec(*kept)
+    return jax.sharding.reshard(reduced, jax.sharding.NamedSharding(sharding.mesh, spec))
 
 
 def map_with_state(
@@ -132,7 +140,7 @@ def _reduce(f: Callable[..., Array], across: Callable[..., Array], x: Array, lea
         mine = view.local(mask)
         # A choice and not a product: NaN times zero would carry one matrix's NaN into its neighbour.
         total = jnp.where(mine, whole(jnp.where(mine, x, 0)), total)
-    return total
+    return _sharded_like(total, x)
 
 
 def _entries(shape: tuple[int, ...], leaf: Leaf, over: Side) -> np.ndarray:

@@ -13,7 +13,7 @@ from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, Unk
 from optax_muon.matrices._coverage import require_matches, spread
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import by_path, map_by_path, matches
-from optax_muon.matrices._shard_view import bound_axes, require_specs, whole_shape
+from optax_muon.matrices._shard_view import bound_axes, require_specs, shard_view, whole_shape
 from optax_muon.matrices._suggest import Unknown, likely, message
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
@@ -56,6 +56,21 @@ def resolved(tree: PyTree, leaves: Leaves | None = None) -> dict[str, Leaf]:
     table = {path: found.leaf for path, found in findings(tree, leaves).items()}
     require_specs(by_path(tree), table)
     return table
+
+
+def cutting_axes(tree: PyTree, leaves: Leaves | None = None) -> dict[str, tuple[str, ...]]:
+    """Give, by path, the axes of the caller's own map that cut every array; outside of a map none does.
+
+    A rule that treats all entries alike asks for leaves only there, where their specs tell what each array is part of.
+
+    Raises:
+        ValueError: as `resolved` does, inside a map.
+    """
+    arrays = by_path(tree)
+    if not bound_axes():
+        return dict.fromkeys(arrays, ())
+    table = resolved(tree, leaves)
+    return {path: shard_view(x.shape, table[path]).axes(range(x.ndim)) for path, x in arrays.items()}
 
 
 def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...] = ("hidden",)) -> dict[str, Leaf]:

@@ -85,6 +85,7 @@ def muon_max(
             learning_rate,
             decay=momentum,
             lower_bound=lower_bound,
+            leaves=leaves,
         ),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -13,6 +13,7 @@ from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
 from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._resolve import cutting_axes
 
 
 @card(
@@ -57,7 +58,7 @@ def soft_signum(
         hard_fraction: alpha, the share of it with signs; 1 is Signum.
         maximum_temperature: cap of tau, in reciprocal units of the gradient.
         eps: an entry counts as saturated from ``tanh = 1 - eps`` on.
-        leaves: unused, the rule being entrywise; taken so that optimizers can be exchanged.
+        leaves: of use inside `jax.shard_map` alone, where their specs tell how arrays are cut: the rule is entrywise.
         placement: unused, likewise.
 
     Differs from the authors' code: an average instead of PyTorch's momentum with dampening.
@@ -79,6 +80,7 @@ def soft_signum(
             hard_steps=int(hard_fraction * steps),
             saturation=_level(eps),
             maximum=maximum_temperature,
+            cut=lambda g: list(cutting_axes(g, leaves).values()),
         ),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

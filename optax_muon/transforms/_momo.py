@@ -1,14 +1,18 @@
 """Model truncation: shorten a step that would push a model of the loss below its lower bound."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import require_fraction
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._paths import by_path, map_by_path
+from optax_muon.matrices._resolve import Leaves, cutting_axes
 
 
 class MomoState(NamedTuple):
@@ -34,6 +38,7 @@ def momo(
     *,
     decay: Any,
     lower_bound: Any = None,
+    leaves: Leaves | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take a direction along averaged gradients, no further than where the averaged loss model meets a lower bound.
 
@@ -53,6 +58,7 @@ def momo(
         learning_rate: eta, the rate that follows.
         decay: beta of the model; the one of ``momentum``.
         lower_bound: f_*, in the loss's units, below which it cannot go; None: never truncate, and ask for no value.
+        leaves: a tree of `Leaf`, whose specs tell inside `jax.shard_map` how arrays are cut; of no use elsewhere.
 
     State: two scalars beside those of ``momentum`` and ``direction``.
 
@@ -78,11 +84,12 @@ def momo(
         if lower_bound is not None:
             if value is None or params is None:
                 raise ValueError("momo: with a lower_bound, update needs params and value, the loss at the parameters")
-            now = (value - _inner(params, updates)).astype(intercept.dtype)
+            cut = cutting_axes(updates, leaves)
+            now = (value - _inner(params, updates, cut)).astype(intercept.dtype)
             intercept = jnp.where(state.count == 0, now, decay * intercept + (1 - decay) * now).astype(now.dtype)
             rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-            gap = jnp.maximum(intercept + _inner(params, average) - lower_bound, 0)
-            descent = rate * _inner(average, steps)
+            gap = jnp.maximum(intercept + _inner(params, average, cut) - lower_bound, 0)
+            descent = rate * _inner(average, steps, cut)
             # Written so that nothing is divided by zero where M is zero: no descent, no truncation.
             kept = jnp.where(descent > gap, gap / jnp.where(descent > gap, descent, 1), 1)
             # A NaN compares false and would be kept as 1; it must be seen.
@@ -98,12 +105,13 @@ def _wide(tree: PyTree) -> Any:
     return jnp.finfo(accumulator_dtype(jnp.result_type(jnp.float16, *jax.tree.leaves(tree)))).dtype
 
 
-def _inner(a: PyTree, b: PyTree) -> Array:
-    """Pair two trees in float32 or wider."""
+def _inner(a: PyTree, b: PyTree, cut: Mapping[str, tuple[str, ...]]) -> Array:
+    """Pair two trees in float32 or wider; ``cut`` are the axes of the caller's own map that cut their arrays."""
 
-    def pair(x: Array, y: Array) -> Array:
+    def pair(path: str, x: Array, y: Array) -> Array:
         """Pair two arrays."""
         wide = accumulator_dtype(jnp.result_type(x, y))
-        return jnp.sum(jnp.real(jnp.conj(x.astype(wide)) * y.astype(wide)))
+        part = jnp.sum(jnp.real(jnp.conj(x.astype(wide)) * y.astype(wide)))
+        return lax.psum(part, cut[path]) if cut[path] else part
 
-    return sum(jax.tree.leaves(jax.tree.map(pair, a, b)), start=jnp.zeros([]))
+    return sum(jax.tree.leaves(map_by_path(pair, a, by_path(b))), start=jnp.zeros([]))

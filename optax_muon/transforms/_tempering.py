@@ -1,5 +1,6 @@
 """From hard to soft: a temperature that falls after a share of the training, set by what the updates are then."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.matrices._shard_view import bound_axes
 
 
 class TemperedState(NamedTuple):
@@ -37,6 +39,7 @@ def tempered(
     hard_steps: int,
     saturation: float,
     maximum: float = 1e9,
+    cut: Callable[[PyTree], Sequence[tuple[str, ...]]] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Apply a hard map to the momentum for some steps, then a soft one whose temperature falls to the end.
 
@@ -60,6 +63,8 @@ def tempered(
         hard_steps: how many of them are hard.
         saturation: the argument at which the soft map counts as hard.
         maximum: tau_max.
+        cut: for what is measured on shards inside `jax.shard_map`: from the gradients to the mesh axes that cut each
+            array z; None: every device measures all.
 
     State: that of the momentum, two floats and a count.
 
@@ -89,8 +94,9 @@ def tempered(
         def describe():
             """Return median and median distance of the measured numbers."""
             z = [x.astype(dtype) for x in measure(updates, average)]
-            center = _median(z)
-            return center, _median([jnp.abs(x - center) for x in z])
+            axes = None if cut is None else cut(updates)
+            center = _median(z, axes)
+            return center, _median([jnp.abs(x - center) for x in z], axes)
 
         center, width = state.center, state.width
         if jax.tree.leaves(updates):
@@ -132,20 +138,22 @@ def temperature(k: Array, count: int, center: Array, width: Array, saturation: f
     return jnp.where((p > 0) & (q > 0), soft, maximum)
 
 
-def _median(arrays: Sequence[Array]) -> Array:
+def _median(arrays: Sequence[Array], cut: Sequence[tuple[str, ...]] | None = None) -> Array:
     """Find the median of all entries, the mean of the two middle ones of an even number.
 
-    By bisection on the bits: arrays are only compared and counted on their shards, never gathered or sorted.
+    By bisection on the bits: arrays are only compared and counted on their shards, never gathered or sorted. ``cut``
+    are, for each array, the axes of the caller's own map that cut it.
     """
-    count = sum(x.size for x in arrays)
+    sizes, cut = bound_axes(), [()] * len(arrays) if cut is None else cut
+    count = sum(x.size * math.prod(sizes[name] for name in axes) for x, axes in zip(arrays, cut, strict=True))
     if count == 0:
         return jnp.zeros([], arrays[0].dtype if arrays else jnp.float32)
-    low, high = (_select(arrays, rank) for rank in ((count - 1) // 2, count // 2))
+    low, high = (_select(arrays, cut, rank) for rank in ((count - 1) // 2, count // 2))
     # Halved before the sum, which could overflow.
     return low / 2 + high / 2
 
 
-def _select(arrays: Sequence[Array], rank: int) -> Array:
+def _select(arrays: Sequence[Array], cut: Sequence[tuple[str, ...]], rank: int) -> Array:
     """Find the entry of ``rank`` in the sorted order of all arrays, from zero."""
     dtype = arrays[0].dtype
     width = jnp.finfo(dtype).bits
@@ -160,11 +168,16 @@ def _select(arrays: Sequence[Array], rank: int) -> Array:
 
     keys = [key(x) for x in arrays]
 
+    def smaller(x: Array, candidate: Array, axes: tuple[str, ...]) -> Array:
+        """Count the entries below a candidate, on all devices that hold some."""
+        here = jnp.sum(x < candidate, dtype=jnp.int32).astype(jnp.float32)
+        return jax.lax.psum(here, axes) if axes else here
+
     def refine(i: Array, answer: Array) -> Array:
         """Decide bit i of the answer, from the highest on."""
         candidate = answer | (top >> i.astype(unsigned))
         # Whole numbers in float32: exact up to 2^24 entries, and no overflow beyond 2^31.
-        below = sum(jnp.sum(x < candidate, dtype=jnp.int32).astype(jnp.float32) for x in keys)
+        below = sum(smaller(x, candidate, axes) for x, axes in zip(keys, cut, strict=True))
         return jnp.where(below <= rank, candidate, answer)
 
     answer = jax.lax.fori_loop(0, width, refine, jnp.zeros([], unsigned))

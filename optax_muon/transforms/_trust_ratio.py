@@ -80,10 +80,10 @@ def scale_by_matrix_trust_ratio(
         weight, step = norm_over(w, leaf), norm_over(d, leaf)
         if calibration is not None:
             measurable = (weight >= eps) & (step >= eps) & (weight > 0) & (step > 0)
-            first = jnp.where(
-                measurable, weight / jnp.where(measurable, step, 1), factors_over(calibration, d.shape, leaf)
-            )
-            c = c + jnp.zeros_like(first)  # on an Explicit mesh a choice wants both sharded alike
+            # On an Explicit mesh a choice wants both sharded alike.
+            factors = factors_over(calibration, d.shape, leaf) * jnp.ones_like(weight)
+            first = jnp.where(measurable, weight / jnp.where(measurable, step, 1), factors)
+            c = c + jnp.zeros_like(first)
             c = jnp.where(c > 0, c, first)
         length = c * step + eps
         # Without an epsilon a zero update has no length: its ratio must be some number, so that it stays zero.

@@ -75,3 +75,21 @@ def test_a_spec_longer_than_the_rank_is_named(mapped):
         pytest.raises(ValueError, match=r"up/kernel: its spec .* has 3 entries, and the array has 2"),
     ):
         jax.jit(run)(params)
+
+
+def test_a_pmap_is_a_map_too_and_warns_where_nothing_tells():
+    def run(tx):
+        """One update of four shards of two rows each."""
+
+        def one(w):
+            grads = {"up": {"kernel": w}}
+            return tx.update(grads, tx.init(grads), grads)[0]["up"]["kernel"]
+
+        return jax.pmap(one, axis_name="i", devices=jax.devices()[:4])(W.reshape(4, 2, 24)).reshape(W.shape)
+
+    plain = om.rmnp(0.1)
+    told = om.rmnp(0.1, leaves={"up": {"kernel": om.Leaf("hidden", 0, 1, spec=P("i"))}})
+    expected = plain.update(PARAMS, plain.init(PARAMS), PARAMS)[0]["up"]["kernel"]
+    np.testing.assert_allclose(run(told), expected, atol=1e-6)
+    with pytest.warns(UserWarning, match="up/kernel .one of 1.: inside jax.pmap"):
+        run(plain)
