@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 # HIGHEST is full float32 everywhere. HIGH is TF32 on a GPU and three bfloat16 passes on a TPU.
@@ -110,9 +111,33 @@ def squarable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
 
     Room is left for sums over the sides: the largest entry is brought to the three-eighths power of the largest number.
     """
+    # 3/8 and not 1/2: squares of the bound then leave a factor of 4e9 in float32 for the number of terms in a sum.
+    return _within(x, 0.0, float(jnp.finfo(x.dtype).max) ** 0.375)
+
+
+def of_squarable_size(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+    """Scale as `squarable`, and scale up matrices whose Gram matrix would vanish, where only directions matter."""
+    return _within(squarable(x), float(jnp.finfo(x.dtype).tiny) ** 0.375, jnp.inf)
+
+
+def summable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
+    """Scale down matrices whose products with an orthogonal one could overflow; the others stay, bit for bit."""
+    return _within(x, 0.0, float(jnp.finfo(x.dtype).max) ** 0.875)
+
+
+def _within(x: Array, low: float, high: float) -> Array:
+    """Bring the largest entry of every matrix between two bounds; zero stays zero, NaN and Inf give NaN."""
     if x.size == 0:
         return x
-    # 3/8 and not 1/2: squares of the bound then leave a factor of 4e9 in float32 for the number of terms in a sum.
-    bound = float(jnp.finfo(x.dtype).max) ** 0.375
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
-    return x * jnp.where(largest > bound, bound / largest, 1).astype(x.dtype)
+    # A factor on both, since the quotient of a compiler is a product with 1 / largest, which may be subnormal.
+    factor = jnp.where(largest > high, high * 2.0**-8 / (jnp.maximum(largest, high) * 2.0**-8), 1)
+    factor = jnp.where((largest < low) & (largest > 0), low / jnp.where(largest == 0, 1, largest), factor)
+    return x * lax.stop_gradient(factor).astype(x.dtype)
+
+
+def bounded_entries(x: Array) -> Array:
+    """Shorten entries whose squares would overflow; the others stay, bit for bit. NaN stays, Inf gives NaN."""
+    bound = 0.5 * float(jnp.finfo(x.dtype).max) ** 0.5
+    size = jnp.abs(x)
+    return x * (bound * 2.0**-8 / (jnp.maximum(size, bound) * 2.0**-8)).astype(x.dtype)

@@ -54,5 +54,7 @@ class Center(MatrixOp):
         # entry.
         wide = x.astype(accumulator_dtype(x.dtype))
         # Stacks are (reduction, output) whatever the model's layout, so -2 is the reduction axis.
-        mean = jnp.mean(wide, axis=-2 if self.axis == "reduction" else -1, keepdims=True)
+        axis = -2 if self.axis == "reduction" else -1
+        # Divided before the sum, which could overflow.
+        mean = jnp.sum(wide / x.shape[axis], axis=axis, keepdims=True)
         return (wide - mean).astype(x.dtype), carry, Info()

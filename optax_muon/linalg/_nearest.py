@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg._scale import largest_entry, length, one_if_zero, quotient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,8 @@ class NearestMultiple(SpectralMap):
             return x
         # Measured in units of the largest entry: <X, D> of a matrix of 1e30 overflows, and that of 1e-40 is a
         # subnormal.
-        largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True).astype(wide)
-        unit = jnp.where(largest == 0, 1, largest)
-        scaled, d = x.astype(wide) / unit, self.direction.apply(x).astype(wide)
+        unit = one_if_zero(largest_entry(x.astype(wide)))
+        scaled, d = quotient(x.astype(wide), unit), self.direction.apply(x).astype(wide)
         along = jnp.sum(jnp.real(scaled * jnp.conj(d)), axis=(-2, -1), keepdims=True)
         square = jnp.sum(jnp.real(d * jnp.conj(d)), axis=(-2, -1), keepdims=True)
         return (along / jnp.where(square == 0, 1, square) * d * unit).astype(x.dtype)
@@ -81,11 +81,8 @@ class OfSameNorm(SpectralMap):
         if 0 in x.shape:
             return x
         wide = x.astype(accumulator_dtype(x.dtype))
-        largest = jnp.max(jnp.abs(wide), axis=(-2, -1), keepdims=True)
-        unit = jnp.where(largest == 0, 1, largest)
-        norm = unit * jnp.linalg.norm(wide / unit, axis=(-2, -1), keepdims=True)
-        return (norm * self.direction.apply(x).astype(wide.dtype)).astype(x.dtype)
+        return (length(wide) * self.direction.apply(x).astype(wide.dtype)).astype(x.dtype)
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Multiply the direction's spectrum by the norm of ``s``."""
-        return jnp.linalg.norm(s, axis=-1, keepdims=True) * self.direction.scalar(s)
+        return length(s, -1) * self.direction.scalar(s)

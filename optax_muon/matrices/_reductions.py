@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import is_known
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._scale import one_if_zero, quotient, square_root
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._shard_view import shard_view, vary, varying_axes
@@ -40,13 +41,29 @@ def norm_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
     ``over="reduction"`` measures each output's own vector, ``over="output"`` each input's, ``"both"`` is the Frobenius
     norm.
     """
-    size = jnp.abs(x.astype(accumulator_dtype(x.dtype)))
-    # Whatever the scale is, the norm is the same: it needs no derivative, and a maximum over devices has none.
-    largest = lax.stop_gradient(size)
-    largest = _reduce(jnp.max, lax.pmax, largest, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
+    _, unit, norm = _measured(x, leaf, over)
+    return unit * norm
+
+
+def unit_over(x: Array, leaf: Leaf, over: Side = "both") -> Array:
+    """Divide every matrix by its `norm_over`, even one beyond the largest number; zero stays zero.
+
+    The result is in float32 or wider.
+    """
+    scaled, _, norm = _measured(x, leaf, over)
+    return scaled / one_if_zero(norm)
+
+
+def _measured(x: Array, leaf: Leaf, over: Side) -> tuple[Array, Array, Array]:
+    """Return ``x`` in units of its largest entries, these units, 1 in place of zero, and the norm in them."""
+    wide = x.astype(accumulator_dtype(x.dtype))
+    # A norm is the same in whatever unit it is measured: that needs no derivative, and a maximum over devices has none.
+    size = lax.stop_gradient(jnp.abs(wide))
+    largest = _reduce(jnp.max, lax.pmax, size, leaf, over) if x.size else jnp.zeros((1,) * x.ndim, size.dtype)
+    unit = one_if_zero(largest)
     # Divided first: squares of float32 overflow above 1e19 and vanish below 1e-23.
-    scaled = size / jnp.where(largest == 0, 1, largest)
-    return largest * jnp.sqrt(_reduce(jnp.sum, lax.psum, jnp.square(scaled), leaf, over))
+    scaled = quotient(wide, unit)
+    return scaled, unit, square_root(_reduce(jnp.sum, lax.psum, jnp.square(jnp.abs(scaled)), leaf, over))
 
 
 def entries_over(shape: tuple[int, ...], leaf: Leaf, over: Side = "both") -> np.ndarray | Array:

@@ -6,6 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from optax_muon.linalg._scale import length, unit_length
 from optax_muon.norms._norm import Norm, Normalization
 
 
@@ -148,29 +149,3 @@ class AxisNorm(Norm):
     def _direction(self, x: Array) -> Array:
         """Every vector at length 1; zero vectors stay zero."""
         return unit_length(x, self._along)
-
-
-def length(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Return the Euclidean length along axes, which stay with size 1; no square under- or overflows."""
-    scale = _largest(x, axis)
-    # Squares of 1e30 overflow and those of 1e-30 vanish: lengths are taken in units of the largest entry.
-    return scale * _plain_length(x / scale, axis)
-
-
-def unit_length(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Divide by the Euclidean length along axes; zero stays zero, NaN and Inf give NaN."""
-    x = x / _largest(x, axis)
-    norm = _plain_length(x, axis)
-    return x / jnp.where(norm == 0, 1, norm)
-
-
-def _largest(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Largest size along axes, which stay with size 1; 1 in place of zero and infinity."""
-    largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
-    # Dividing by Inf would turn the length of an infinite vector into NaN.
-    return jnp.where((largest == 0) | jnp.isinf(largest), 1, largest)
-
-
-def _plain_length(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Euclidean length of entries of moderate size along axes, which stay with size 1."""
-    return jnp.sqrt(jnp.sum(jnp.real(x * jnp.conj(x)), axis=axis, keepdims=True))

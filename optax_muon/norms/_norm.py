@@ -65,11 +65,11 @@ class Norm(abc.ABC):
 
     def value(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
         """Measure every matrix, in float32 or wider; an empty matrix measures zero, NaN gives NaN."""
-        return self._value(self._wide(x)) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
+        return _seen(x, self._value(self._wide(x))) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
 
     def dual(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
         """Measure every matrix in the dual norm, exactly, whatever approximation the oracle uses."""
-        return self._dual(self._wide(x)) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
+        return _seen(x, self._dual(self._wide(x))) if x.size else jnp.zeros(x.shape[:-2], self._wide(x).real.dtype)
 
     def lmo(
         self, x: Float[Array, "*batch m n"], radius: float | Float[Array, "*batch"] = 1.0
@@ -114,6 +114,11 @@ class Norm(abc.ABC):
         require_inexact(x, type(self).__name__)
         self.check(x.shape)
         return x.astype(accumulator_dtype(x.dtype))
+
+
+def _seen(x: Array, measured: Array) -> Array:
+    """Let a NaN of a matrix be seen in what was measured of it: a maximum may drop it, by the processor."""
+    return jnp.where(jnp.any(jnp.isnan(x), axis=(-2, -1)), jnp.nan, measured)
 
 
 def inner(x: Float[Array, "*batch m n"], y: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:

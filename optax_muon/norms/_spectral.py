@@ -7,6 +7,8 @@ from jaxtyping import Array
 
 from optax_muon._numbers import require_whole
 from optax_muon.linalg import SpectralMap, best
+from optax_muon.linalg._decompositions import svd
+from optax_muon.linalg._scale import largest_entry, one_if_zero, quotient
 from optax_muon.norms._norm import Norm
 
 # Made once on import: NumPy alone, no JAX backend starts.
@@ -124,7 +126,7 @@ class KyFan(_LargestK):
 
     def _direction(self, x: Array) -> Array:
         """Top pair, or polar factor over k, whichever pairs better with ``x``."""
-        u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
+        u, s, vh = svd(_unit_scale(x)[0])
         # Vertices of the unit ball are of two kinds: one pair of size 1, and all pairs of size 1 / k.
         concentrated = s[..., :1] * self.k >= jnp.sum(s, axis=-1, keepdims=True)
         return _recompose(u, s, vh, jnp.where(concentrated, jnp.arange(s.shape[-1]) < 1, 1 / self.k))
@@ -175,7 +177,7 @@ def _spread(s: Array, k: int) -> Array:
 
 def _on_top(x: Array, k: int) -> Array:
     """Return the polar factor of the k top singular pairs."""
-    u, s, vh = jnp.linalg.svd(_unit_scale(x)[0], full_matrices=False)
+    u, s, vh = svd(_unit_scale(x)[0])
     return _recompose(u[..., :k], s[..., :k], vh[..., :k, :], jnp.ones_like(s[..., :k]))
 
 
@@ -191,6 +193,5 @@ def _recompose(u: Array, s: Array, vh: Array, weights: Array) -> Array:
 
 def _unit_scale(x: Array) -> tuple[Array, Array]:
     """Bring the largest entry of every matrix to 1, and say by what; NaN and Inf give NaN."""
-    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
-    scale = jnp.where(largest == 0, 1, largest)
-    return x / scale, scale
+    scale = one_if_zero(largest_entry(x))
+    return quotient(x, scale), scale

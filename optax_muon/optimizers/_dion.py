@@ -43,11 +43,11 @@ def dion(
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.01 to 0.02.
         rank: columns of P and Q, reduced to a matrix's shorter side.
         momentum: the decay rate mu of what was used; at full rank that of the heavy ball.
-        eps: added to the lengths of columns.
+        eps: added to the lengths of columns, in units of the longest.
         seed: of the first Q.
 
-    Differs from the authors' code: its sharded QR and its compressed exchange of gradients are left out, and like
-    matrices start from one Q.
+    Differs from the authors' code: its sharded QR and its compressed exchange of gradients are left out, like
+    matrices start from one Q, and eps is a part of the longest column, so that gradients of 1e-30 step like others.
 
     References:
         Ahn et al., Dion, arXiv 2504.05295; github.com/microsoft/dion.

@@ -13,7 +13,7 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
     kind="matrix",
     confidence="PARTIAL",
     state=StateSize(2),
-    chain="scale_by_adam -> orthogonalize -> scale_by_shape -> decay -> learning rate",
+    chain="adam_direction -> orthogonalize -> scale_by_shape -> decay -> learning rate",
     renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
 def polar_adamw(
@@ -56,7 +56,7 @@ def polar_adamw(
     transforms.require_fraction("polar_adamw: second_moment_decay", second_moment_decay)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        optax.scale_by_adam(momentum, second_moment_decay, eps, mu_dtype=state_dtype),
+        on.bind(transforms.adam_direction)(momentum, second_moment_decay, eps=eps),
         on.apply(orthogonalizer or best()),
         on.scale_by_shape(shape_scale),
         decayed_weights(weight_decay),

@@ -14,7 +14,7 @@ from optax_muon.linalg.subspace._eigenbasis import Basis, EigenBasis
     kind="matrix",
     confidence="EXACT",
     state=StateSize(2, "2 * (inputs**2 + outputs**2)", note="a side above ``max_side`` keeps none"),
-    chain="rotated(scale_by_adam) -> decay -> scale_by_schedule -> learning rate",
+    chain="rotated(adam_direction) -> decay -> scale_by_schedule -> learning rate",
     learning_rate=3e-3,
     renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
@@ -62,7 +62,7 @@ def soap(
     transforms.require_fraction("soap: momentum", momentum)
     transforms.require_fraction("soap: second_moment_decay", second_moment_decay)
     on = Stages(leaves, placement, state_dtype)
-    adam = optax.scale_by_adam(momentum, second_moment_decay, eps, mu_dtype=state_dtype)
+    adam = on.bind(transforms.adam_direction)(momentum, second_moment_decay, eps=eps)
     # The decay too is held back at the first update.
     held = [optax.scale_by_schedule(lambda count: jnp.minimum(count, 1))] if skip_first else []
     return optax.chain(

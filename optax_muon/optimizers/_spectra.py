@@ -2,7 +2,7 @@
 
 import optax
 
-from optax_muon import shapes
+from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
@@ -13,7 +13,7 @@ from optax_muon.linalg import SoftClip, SpectralMap
     kind="matrix",
     confidence="EXACT",
     state=StateSize(2, note="with another base, that of the base"),
-    chain="scale_by_adam -> SoftClip -> scale_by_shape -> scale -> decay -> learning rate",
+    chain="adam_direction -> SoftClip -> scale_by_shape -> scale -> decay -> learning rate",
     learning_rate=1e-3,
 )
 def spectra(
@@ -40,7 +40,7 @@ def spectra(
 
     Args:
         learning_rate: as the base's.
-        base: a transformation without learning rate, which gives X; default `optax.scale_by_adam()`.
+        base: a transformation without learning rate, which gives X; default `transforms.adam_direction()`.
         maximum: c; singular values approach it. 10 is the authors', 5 for their smallest model.
         orthogonalizer: None decomposes; a map works by products only, see `linalg.SoftClip`.
         scale: a.
@@ -57,7 +57,7 @@ def spectra(
     on = Stages(leaves, placement, state_dtype)
     clip = SoftClip(maximum, orthogonalizer=orthogonalizer)
     return optax.chain(
-        base or optax.scale_by_adam(mu_dtype=state_dtype),
+        base or on.bind(transforms.adam_direction)(),
         on.apply(clip),
         on.scale_by_shape(shape_scale),
         optax.scale(scale),

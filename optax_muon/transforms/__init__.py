@@ -5,6 +5,7 @@ import typing as _typing
 from optax_muon._numbers import require_fraction as require_fraction
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
+from optax_muon.transforms._adam_direction import adam_direction as adam_direction
 from optax_muon.transforms._alternation import AlternationState as AlternationState
 from optax_muon.transforms._alternation import alternate as alternate
 from optax_muon.transforms._averaged_lmo import average_lmo as average_lmo

@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._scale import hypot
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import init_state, map_with_state, norm_over, reduced_like
 from optax_muon.matrices._resolve import Leaves, accepted
@@ -108,11 +109,11 @@ def _next(loop: dict[str, Array], g: Array, m: Array, form: Form, version: Versi
     """Advance a loop by the norms ``g`` of the gradient and ``m`` of M."""
     # Sums of squares are kept as their roots, which a gradient of 1e30 does not overflow.
     alpha = loop["rho"]
-    largest, total = jnp.maximum(loop["largest"], g), jnp.hypot(loop["total"], g)
+    largest, total = jnp.maximum(loop["largest"], g), hypot(loop["total"], g)
     # hypot(1, s) is the root of 1 + s^2, so the exponents here are twice q.
     rho = (jnp.hypot(1, largest) / jnp.hypot(1, total)) ** (1 if form == "A" else 4 / 3)
     power = -0.5 if form == "I" else 2 if version == 1 else 1
-    weighted = jnp.hypot(loop["weighted"], alpha ** (power / 2) * m)
+    weighted = hypot(loop["weighted"], alpha ** (power / 2) * m)
     root = jnp.hypot(1, weighted)
     gamma = jnp.minimum(alpha**2, alpha / root) if form == "A" else jnp.minimum(jnp.sqrt(alpha), 1 / root)
     # Version 2 drops the minimum: after a spike of the gradient its momentum forgets again.

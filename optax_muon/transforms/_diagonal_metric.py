@@ -9,7 +9,8 @@ from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import require_fraction
 from optax_muon._renamed import renamed_arguments
-from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._arithmetic import accumulator_dtype, bounded_entries
+from optax_muon.linalg._scale import square_root
 
 
 class DiagonalMetricState(NamedTuple):
@@ -78,7 +79,7 @@ def in_diagonal_metric(
         wide = v.astype(_wide(v))
         hat = wide / (1 - decay ** count.astype(wide.dtype))
         # s is the root of Adam's denominator: both divisions together make the whole one.
-        size = jnp.sqrt(jnp.sqrt(hat) + eps) if form == "adam" else jnp.sqrt(hat + eps)
+        size = square_root(square_root(hat) + eps) if form == "adam" else square_root(hat + eps)
         # Without an epsilon, entries whose gradients were all zero stay as they are.
         return jnp.where(size == 0, 1, size)
 
@@ -90,7 +91,7 @@ def in_diagonal_metric(
 
         def average(v, g):
             """Average one parameter's squares."""
-            wide = g.astype(_wide(g))
+            wide = bounded_entries(g.astype(_wide(g)))
             # |g|^2 of a complex entry: one scale turns real and imaginary part alike.
             return (decay * v + (1 - decay) * wide * jnp.conj(wide)).astype(v.dtype)
 

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from optax_muon._numbers import require_not_negative
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._scale import hypot
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
 from optax_muon.matrices._reductions import norm_over
@@ -65,7 +66,7 @@ def equilibrate(
         y = x.astype(accumulator_dtype(x.dtype))
         for over in ACROSS[side]:
             # hypot: the square of a length may over- or underflow where the length does not.
-            length = jnp.hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(eps, jnp.real(y).dtype)))
+            length = hypot(norm_over(x, leaf, over), jnp.sqrt(jnp.asarray(eps, jnp.real(y).dtype)))
             # Both sides' lengths are of the same X, not one after the other: the order then does not matter.
             y = y / jnp.where(length == 0, 1, length) ** (2 * power)
         return y.astype(x.dtype)

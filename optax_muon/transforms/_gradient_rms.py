@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from optax_muon.linalg._arithmetic import bounded_entries
+from optax_muon.linalg._scale import square_root
 from optax_muon.transforms._first_gradient_ema import first_gradient_ema
 
 
@@ -44,8 +46,12 @@ def divide_by_gradient_rms(
     """
     squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
 
+    def _square(g):
+        g = bounded_entries(g)
+        return jnp.real(g * jnp.conj(g))
+
     def divided(x, v):
-        size = jnp.sqrt(v) + eps
+        size = square_root(v) + eps
         return (x / jnp.where(size == 0, 1, size)).astype(x.dtype)  # with no eps, entries that were always zero stay so
 
     def update_fn(updates, state, params=None, *, gradients: PyTree | None = None, **extra_args):
@@ -53,7 +59,7 @@ def divide_by_gradient_rms(
         del params, extra_args
         seen = updates if gradients is None else gradients
         # Starting at the first square instead of zero, the average needs no bias correction.
-        mean, inner = squares.update(jax.tree.map(lambda g: jnp.real(g * jnp.conj(g)), seen), state.squares)
+        mean, inner = squares.update(jax.tree.map(_square, seen), state.squares)
         return jax.tree.map(divided, updates, mean), GradientRmsState(inner)
 
     return optax.GradientTransformationExtraArgs(lambda params: GradientRmsState(squares.init(params)), update_fn)

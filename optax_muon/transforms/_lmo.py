@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf, Role
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._reductions import factors_over, norm_over, sum_over
+from optax_muon.matrices._reductions import factors_over, sum_over, unit_over
 from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.norms import Fixed, Norm, Oracle
 from optax_muon.placement._placement import Placement
@@ -88,12 +88,8 @@ def normalize_in_place(oracle: Oracle, x: Array, leaf: Leaf) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"{type(oracle.norm).__name__} takes floating-point arrays, not {x.dtype}: cast them first")
     wide = x.astype(accumulator_dtype(x.dtype))
-    if how.over == "entry":
-        # Every entry over its own size, without a division by zero.
-        y = jnp.sign(wide)
-    else:
-        length = norm_over(wide, leaf, how.over)
-        y = wide / jnp.where(length == 0, 1, length)
+    # Every entry over its own size is its sign, without a division by zero.
+    y = jnp.sign(wide) if how.over == "entry" else unit_over(wide, leaf, how.over)
     y = y * jnp.asarray(factors_over(how, x.shape, leaf), jnp.finfo(wide.dtype).dtype)
     # No pairing needed, so a sharded parameter pays no second reduction.
     if isinstance(oracle.radius, Fixed):

@@ -50,7 +50,7 @@ def low_rank_momentum(
     Args:
         decay: mu, the decay rate of what was used, in [0, 1].
         rank: of the update, reduced to a matrix's shorter side.
-        eps: added to the column lengths of `linalg.PowerStep`, in units of the momentum.
+        eps: added to the column lengths of `linalg.PowerStep`, in units of the longest.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
         accumulator_dtype: of the momentum, and of Y where it is wider than the gradient's; None: the parameter's own.

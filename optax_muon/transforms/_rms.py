@@ -7,7 +7,7 @@ from jaxtyping import Array
 from optax_muon._numbers import require_positive
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import map_by_path
-from optax_muon.matrices._reductions import entries_over, norm_over
+from optax_muon.matrices._reductions import entries_over, unit_over
 from optax_muon.matrices._resolve import Leaves, resolved
 
 
@@ -30,9 +30,9 @@ def scale_to_rms(rms: float, *, leaves: Leaves | None = None) -> optax.GradientT
 
     def scale(path: str, x: Array, leaf: Leaf) -> Array:
         """Scale the matrices of one parameter."""
-        norm = norm_over(x, leaf)
-        wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, leaf), norm.dtype))
-        return (x / jnp.where(norm == 0, 1, norm) * wanted).astype(x.dtype)
+        unit = unit_over(x, leaf)
+        wanted = rms * jnp.sqrt(jnp.asarray(entries_over(x.shape, leaf), jnp.real(unit).dtype))
+        return (unit * wanted).astype(x.dtype)
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp
-from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._arithmetic import accumulator_dtype, summable
 from optax_muon.linalg.subspace._eigenbasis import KEEP, Basis, from_basis, to_basis
 from optax_muon.matrices._leaf import Role
 from optax_muon.matrices._resolve import Leaves
@@ -150,7 +150,7 @@ class _Into(MatrixOp):
         """Return ``Q_L^T X Q_R``."""
         del key
         self.check_others(x, others)
-        return to_basis(x.astype(accumulator_dtype(x.dtype)), carry).astype(x.dtype), carry, Info()
+        return to_basis(summable(x.astype(accumulator_dtype(x.dtype))), carry).astype(x.dtype), carry, Info()
 
 
 @dataclasses.dataclass(frozen=True)

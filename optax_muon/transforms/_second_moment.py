@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 from optax_muon._numbers import require_fraction, require_positive
 from optax_muon._renamed import renamed_arguments
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._scale import square_root
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._reductions import (
     entries_over,
@@ -77,7 +78,7 @@ def normalize_neurons(
         # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
         mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
         v = decay * v + (1 - decay) * mean
-        y = wide / (jnp.sqrt(v) + eps)
+        y = wide / (square_root(v) + eps)
         # The norm is put back, so that a shape scale tuned for Muon's updates still holds.
         return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + eps))).astype(x.dtype), v
 

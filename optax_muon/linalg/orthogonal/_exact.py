@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._decompositions import svd
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg._scale import divide_by_largest_entry
@@ -29,7 +30,7 @@ class SVDPolar(SpectralMap):
         require_inexact(x, "SVDPolar")
         if 0 in x.shape:
             return x
-        u, s, vh = jnp.linalg.svd(divide_by_largest_entry(x), full_matrices=False)
+        u, s, vh = svd(divide_by_largest_entry(x))
         kept = self._rank_mask(s, max(x.shape[-2:]))
         # HIGHEST: the default is one bfloat16 pass on a TPU, which would undo the point of an exact factor.
         return jnp.matmul(u * kept[..., None, :], vh, precision="highest").astype(x.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic
-from optax_muon.linalg._scale import one_if_zero, sum_of_squares
+from optax_muon.linalg._scale import one_if_zero, square_root, sum_of_squares
 from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 
 
@@ -50,12 +50,12 @@ class Schatten4(GramNormalizer):
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch 1 1"]:
         """Return the Schatten-4 norm."""
         # ||X X^T||_F^2 is the sum of s^4.
-        return one_if_zero(sum_of_squares(gram) ** 0.25)
+        return one_if_zero(square_root(square_root(sum_of_squares(gram))))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Divide the spectrum by its 4-norm."""
         s = Frobenius().scalar(s)
-        return s / one_if_zero(jnp.sum(s**4, axis=-1, keepdims=True) ** 0.25)
+        return s / one_if_zero(square_root(square_root(jnp.sum(s**4, axis=-1, keepdims=True))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class AOL(GramNormalizer):
 
     def divisor(self, gram: Float[Array, "*batch m m"]) -> Float[Array, "*batch m 1"]:
         """Return the root of every absolute row sum."""
-        return one_if_zero(jnp.sqrt(jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)))
+        return one_if_zero(square_root(jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Raise: the spectrum alone does not say."""
@@ -127,7 +127,7 @@ class PowerIteration(GramNormalizer):
         def grow(v):
             """Multiply the columns ``(*batch, m, 4)`` by the Gram matrix; return their norms ``(*batch, 1, 4)`` too."""
             v = FLOAT32.matmul(gram, v)
-            return v, jnp.sqrt(jnp.sum(jnp.real(v * jnp.conj(v)), axis=-2, keepdims=True))
+            return v, square_root(jnp.sum(jnp.real(v * jnp.conj(v)), axis=-2, keepdims=True))
 
         def step(_, v):
             """Take one power step; columns that vanish stay zero."""
@@ -137,7 +137,7 @@ class PowerIteration(GramNormalizer):
         # The first step is outside the loop: its product gives the columns the sharding that the loop keeps.
         v = step(0, jnp.asarray(start, gram.dtype))
         _, size = grow(jax.lax.fori_loop(1, self.steps, step, v))
-        estimate = one_if_zero(jnp.sqrt(jnp.max(size, axis=-1, keepdims=True)) * self.margin)
+        estimate = one_if_zero(square_root(jnp.max(size, axis=-1, keepdims=True)) * self.margin)
         # An estimate from below, times a margin, may exceed the rigorous bound that the same Gram matrix gives for
         # nothing.
         return jnp.minimum(estimate, Schatten4().divisor(gram))
@@ -146,4 +146,4 @@ class PowerIteration(GramNormalizer):
         """Divide the spectrum as an exact estimate would; the iteration's own may be a little smaller."""
         s = Frobenius().scalar(s)
         estimate = one_if_zero(jnp.max(s, axis=-1, keepdims=True)) * self.margin
-        return s / jnp.minimum(estimate, one_if_zero(jnp.sum(s**4, axis=-1, keepdims=True) ** 0.25))
+        return s / jnp.minimum(estimate, one_if_zero(square_root(square_root(jnp.sum(s**4, axis=-1, keepdims=True)))))

@@ -4,11 +4,10 @@ import abc
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from optax_muon.linalg._arithmetic import Arithmetic
-from optax_muon.linalg._scale import divide_by_largest_entry, one_if_zero, sum_of_squares
+from optax_muon.linalg._arithmetic import Arithmetic, accumulator_dtype
+from optax_muon.linalg._scale import unit_length
 
 
 class Normalizer(abc.ABC):
@@ -49,10 +48,8 @@ class Frobenius(Normalizer):
 
     def apply(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Scale to Frobenius norm 1."""
-        x = divide_by_largest_entry(x)
-        return x / one_if_zero(jnp.sqrt(sum_of_squares(x)))
+        return unit_length(x.astype(accumulator_dtype(x.dtype)))
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Divide the spectrum by its Euclidean norm."""
-        s = s / one_if_zero(jnp.max(s, axis=-1, keepdims=True, initial=0))  # or the squares of 1e30 overflow
-        return s / one_if_zero(jnp.linalg.norm(s, axis=-1, keepdims=True))
+        return unit_length(s, -1) if s.shape[-1] else s

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._decompositions import svd
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
 from optax_muon.linalg._scale import divide_by_largest_entry
@@ -89,8 +90,9 @@ def decompose(x: Float[Array, "*batch m n"]) -> tuple[Array, Array, Array]:
     """Return the thin singular value decomposition of every matrix, in float32 or wider, whatever its scale."""
     # Decomposed at size 1 and scaled back, so that no backend's own handling of 1e30 or 1e-30 matters.
     largest = jnp.max(jnp.abs(x.astype(accumulator_dtype(x.dtype))), axis=(-2, -1))
-    u, s, vh = jnp.linalg.svd(divide_by_largest_entry(x), full_matrices=False)
-    return u, s * largest[..., None], vh
+    u, s, vh = svd(divide_by_largest_entry(x))
+    # A matrix at the end of the range has singular values beyond it.
+    return u, jnp.minimum(s * largest[..., None], jnp.finfo(s.dtype).max), vh
 
 
 def recompose(u: Array, s: Array, vh: Array) -> Array:
@@ -101,9 +103,25 @@ def recompose(u: Array, s: Array, vh: Array) -> Array:
 
 def numerical_rank(s: Float[Array, "*batch r"]) -> Array:
     """Tell which singular values are more than rounding; NaN counts as one, so that it is not lost."""
+    return ~(s <= _cutoff(s))
+
+
+def faded(s: Float[Array, "*batch r"]) -> tuple[Array, Array]:
+    """Return weights of singular values, 0 up to the numerical rank and 1 from sixteen times that on, and the values.
+
+    Those of a weight below 1 are raised to where it is 1. For functions that grow as a singular value falls: one that
+    rounding may put on either side of a cut would be all or nothing.
+    """
+    low = _cutoff(s)
+    # Squared, so that it begins without a slope, where rounding is as large as the value.
+    weight = jnp.square(jnp.clip((s - low) / (15 * jnp.where(low == 0, 1, low)), 0, 1))
+    return weight, jnp.maximum(s, 16 * low)
+
+
+def _cutoff(s: Array) -> Array:
+    """Size of what a decomposition makes of zeros."""
     # 16: the noise of a decomposition does not shrink with the number of singular values below that.
-    cutoff = max(16, s.shape[-1]) * jnp.finfo(s.dtype).eps * jnp.max(s, axis=-1, keepdims=True)
-    return ~(s <= cutoff)
+    return max(16, s.shape[-1]) * jnp.finfo(s.dtype).eps * jnp.max(s, axis=-1, keepdims=True)
 
 
 def by_size(s: Float[Array, "*batch r"]) -> Array:

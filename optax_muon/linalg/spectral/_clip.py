@@ -10,6 +10,7 @@ from optax_muon._numbers import is_known, require_not_negative, require_positive
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg._scale import largest_entry, length, one_if_zero, quotient
 from optax_muon.linalg.spectral._by_svd import TwoWayMap, numerical_rank
 
 # Ratio of Frobenius norm to cap up to which a difference of float32 matrices keeps three digits of the cap.
@@ -104,8 +105,8 @@ class SpectralClip(TwoWayMap):
 
     def _reach(self, x: Array, axes: tuple[int, ...]) -> Array:
         """How many times ``WIDEST`` caps exceed the Frobenius norm."""
-        size = jnp.max(jnp.abs(x), axis=axes, keepdims=True)
-        size = jnp.where(size == 0, 1, size)
-        norm = jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x / size)), axis=axes, keepdims=True))
+        size = one_if_zero(largest_entry(x, axes))
+        norm = length(quotient(x, size), axes)
         # Divided in two steps: the norm itself can overflow.
-        return WIDEST * jnp.asarray(self.maximum, norm.dtype) / size / norm
+        reach = quotient(WIDEST * jnp.asarray(self.maximum, norm.dtype), size) / one_if_zero(norm)
+        return jnp.where(norm == 0, jnp.inf, reach)

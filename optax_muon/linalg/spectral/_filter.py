@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic
 from optax_muon.linalg._map import SpectralMap
+from optax_muon.linalg._scale import one_if_zero, quotient
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
 from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 
@@ -147,4 +148,4 @@ class Kaon(SpectralMap):
 def _relative(s: Array) -> Array:
     """Divide by the largest, so that no square of a spectrum under- or overflows; the maps here are scale free."""
     largest = jnp.max(s, axis=-1, keepdims=True)
-    return s / jnp.where(largest == 0, 1, largest)
+    return quotient(s, one_if_zero(largest))

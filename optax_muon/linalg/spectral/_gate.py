@@ -10,7 +10,7 @@ from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
-from optax_muon.linalg._scale import divide_by_largest_entry
+from optax_muon.linalg._scale import divide_by_largest_entry, length
 from optax_muon.linalg.orthogonal._exact import SVDPolar
 
 
@@ -82,11 +82,11 @@ class LargeEnough(Gate):
 
     def opens(self, x: Float[Array, "*batch m n"]) -> Bool[Array, "*batch"]:
         """Decide on matrices."""
-        return jnp.linalg.norm(x.astype(accumulator_dtype(x.dtype)), axis=(-2, -1)) >= self.threshold
+        return length(x.astype(accumulator_dtype(x.dtype)))[..., 0, 0] >= self.threshold
 
     def opens_scalar(self, s: Float[Array, "*batch r"]) -> Bool[Array, "*batch"]:
         """Decide on their singular values."""
-        return jnp.linalg.norm(s, axis=-1) >= self.threshold
+        return length(s, -1)[..., 0] >= self.threshold
 
 
 @dataclasses.dataclass(frozen=True)

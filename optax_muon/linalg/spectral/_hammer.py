@@ -13,6 +13,7 @@ from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
+from optax_muon.linalg._scale import largest_entry, length, one_if_zero, quotient, unit_length
 from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
 
 
@@ -95,8 +96,8 @@ class PowerHammer(MatrixOp):
         y = x.mT if wide else x
         y = y.astype(accumulator_dtype(x.dtype))
         # X^T X of 1e30 overflows, so the iteration runs on entries of at most 1.
-        scale = jnp.max(jnp.abs(y), axis=(-2, -1), keepdims=True)
-        unit = y / jnp.where(scale == 0, 1, scale)
+        scale = largest_entry(y)
+        unit = quotient(y, one_if_zero(scale))
         # A direction lost to a NaN or a zero matrix is found anew.
         lost = ~jnp.isfinite(carry).all(-1, keepdims=True) | (carry == 0).all(-1, keepdims=True)
         v = jnp.where(lost, self.init(x.shape, x.dtype), carry)[..., None]
@@ -107,7 +108,7 @@ class PowerHammer(MatrixOp):
 
         v = jax.lax.fori_loop(0, self.iterations, step, v)
         image = FLOAT32.matmul(unit, v)
-        largest = jnp.linalg.norm(image, axis=-2, keepdims=True)
+        largest = length(image, -2)
         left = image / jnp.where(largest == 0, 1, largest)
         change = jnp.where(largest == 0, 0, jnp.asarray(self.maximum, largest.dtype) - largest * scale)
         # A correction of rank one: the other directions are not computed, so they cannot be damaged.
@@ -124,5 +125,4 @@ def _generic(shape: tuple[int, ...]) -> np.ndarray:
 
 def _normalized(v: Array) -> Array:
     """Columns ``(*batch, n, 1)`` of length 1; zero stays zero."""
-    norm = jnp.linalg.norm(v, axis=-2, keepdims=True)
-    return v / jnp.where(norm == 0, 1, norm)
+    return unit_length(v, -2)

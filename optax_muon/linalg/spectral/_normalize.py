@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from optax_muon._numbers import require_positive, require_share
 from optax_muon._types import Number
+from optax_muon.linalg._scale import quotient
 from optax_muon.linalg.spectral._by_svd import ExactMap, by_size
 
 
@@ -38,7 +39,7 @@ class SpectralNormalize(ExactMap):
 
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Divide the spectrum."""
-        return s / jnp.maximum(1, jnp.max(s, axis=-1, keepdims=True) / jnp.asarray(self.maximum, s.dtype))
+        return quotient(s, jnp.maximum(1, jnp.max(s, axis=-1, keepdims=True) / jnp.asarray(self.maximum, s.dtype)))
 
 
 @dataclasses.dataclass(frozen=True)

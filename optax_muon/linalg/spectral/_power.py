@@ -10,8 +10,8 @@ from optax_muon._numbers import is_known
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32
 from optax_muon.linalg._map import SpectralMap
-from optax_muon.linalg._scale import divide_by_largest_entry
-from optax_muon.linalg.spectral._by_svd import ExactMap, TwoWayMap, numerical_rank
+from optax_muon.linalg._scale import divide_by_largest_entry, largest_entry, one_if_zero, quotient
+from optax_muon.linalg.spectral._by_svd import ExactMap, TwoWayMap, faded, numerical_rank
 from optax_muon.linalg.spectral._roots import root, root_scalar
 
 
@@ -27,7 +27,8 @@ class SpectralPower(TwoWayMap):
 
     Args:
         power: p, any finite real number; with an orthogonaliser one of 1, 1/2, 1/4, ... Singular values under the
-            numerical rank map to zero, for a negative power as in a pseudo-inverse.
+            numerical rank map to zero; for a negative power those near it fade to zero, as in a regularised
+            pseudo-inverse.
         orthogonalizer: None decomposes; a map O gives ``(O X^T)^p O`` with log2(1 / p) nested square roots by a
             coupled iteration, products only. Singular values under 1e-3 of the norm are then bent upwards.
 
@@ -58,15 +59,17 @@ class SpectralPower(TwoWayMap):
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Raise the spectrum to the power."""
         if self.orthogonalizer is None:
-            kept = numerical_rank(s)
+            kept, p = numerical_rank(s), jnp.asarray(self.power, s.dtype)
+            weight, above = faded(s)
             # The inner choice keeps 0 ** negative out of the other branch.
-            return jnp.where(kept, jnp.where(kept, s, 1) ** jnp.asarray(self.power, s.dtype), 0)
+            falling = weight * jnp.where(above == 0, 1, above) ** p
+            return jnp.where(p < 0, falling, jnp.where(kept, jnp.where(kept, s, 1) ** p, 0))
         largest = jnp.max(s, axis=-1, keepdims=True)
         # As ``by_products``, which divides by the largest entry: the map is homogeneous, so the power comes back at the
         # end.
-        s = s / jnp.where(largest == 0, 1, largest)
+        s = quotient(s, one_if_zero(largest))
         o = self.orthogonalizer.scalar(s)
-        return root_scalar(o * s, self._halvings) * o * largest**self.power
+        return root_scalar(o * s, self._halvings) * o * one_if_zero(largest) ** self.power
 
     @property
     def _halvings(self) -> int:
@@ -75,14 +78,15 @@ class SpectralPower(TwoWayMap):
 
     def by_products(self, orthogonalizer: SpectralMap, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
         """Take the roots."""
-        largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+        largest = largest_entry(x)
         x = divide_by_largest_entry(x)
         o = orthogonalizer.apply(x)
         # H = O X^T is the positive semi-definite factor of X, whose root is X's own power, not that of X^T X: the
         # condition number is not squared.
         h = FLOAT32.matmul(o, jnp.conj(x.mT))
         h = root((h + jnp.conj(h.mT)) / 2, self._halvings)
-        return FLOAT32.matmul(h, o) * largest**self.power
+        # At zero the power itself has no derivative; the product with it is zero.
+        return FLOAT32.matmul(h, o) * one_if_zero(largest) ** self.power
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +126,19 @@ class Freon(ExactMap):
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Raise the spectrum, divided by its power mean, to the power."""
         q = 2 - 2 * jnp.asarray(self.c, s.dtype)
+        # A power that grows as s falls counts a value near rounding in part, and no further down than it is known.
+        weight, above = faded(s)
         kept = numerical_rank(s)
+        weight = jnp.where(q < 1, weight, kept.astype(s.dtype))
+        s = jnp.where(q < 1, above, s)
+        kept = ~(weight == 0)
         # In logarithms relative to the largest: no power over- or underflows, and q = 0 is a limit, not a division.
         largest = jnp.max(s, axis=-1, keepdims=True)
-        logs = jnp.where(kept, jnp.log(jnp.where(kept, s / jnp.where(largest == 0, 1, largest), 1)), 0)
-        count = jnp.maximum(jnp.sum(kept, axis=-1, keepdims=True), 1).astype(s.dtype)
-        powers = jnp.sum(jnp.where(kept, jnp.exp(q * logs), 0), axis=-1, keepdims=True) / count
-        geometric = jnp.sum(logs, axis=-1, keepdims=True) / count
+        logs = jnp.where(kept, jnp.log(jnp.where(kept, quotient(s, one_if_zero(largest)), 1)), 0)
+        count = jnp.maximum(jnp.sum(weight, axis=-1, keepdims=True), 1)
+        powers = jnp.sum(jnp.where(kept, weight * jnp.exp(q * logs), 0), axis=-1, keepdims=True) / count
+        geometric = jnp.sum(weight * logs, axis=-1, keepdims=True) / count
         # Below sqrt(eps) the mean of s^q is 1 up to rounding, and its logarithm over q would be noise.
         small = jnp.abs(q) < jnp.finfo(s.dtype).eps ** 0.5
         mean = jnp.where(small, geometric, jnp.log(jnp.where(powers > 0, powers, 1)) / jnp.where(small, 1, q))
-        return jnp.where(kept, jnp.exp((q - 1) * (logs - mean)), 0)
+        return jnp.where(kept, weight * jnp.exp((q - 1) * (logs - mean)), 0)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from optax_muon.linalg._arithmetic import FLOAT32
+from optax_muon.linalg._scale import length, square_root
 from optax_muon.linalg.orthogonal._coefficients import POLAR_EXPRESS_PAPER_2025
 
 # Rounding leaves eigenvalues of about -1e-7, which the iteration would blow up like any small one: this lifts them.
@@ -32,22 +33,22 @@ def root(a: Float[Array, "*batch m m"], halvings: int) -> Float[Array, "*batch m
         return (FLOAT32.matmul(y, factor), FLOAT32.matmul(factor, z)), None
 
     for _ in range(halvings):
-        norm = jnp.linalg.norm(a, axis=(-2, -1), keepdims=True)
+        norm = length(a)
         scaled = a / jnp.where(norm == 0, 1, norm) + SHIFT * identity
         (y, _), _ = jax.lax.scan(step, (scaled, identity), rows)
         # Symmetrised, or rounding would grow with every nested root.
-        a = jnp.sqrt(norm) * (y + jnp.conj(y.mT)) / 2
+        a = square_root(norm) * (y + jnp.conj(y.mT)) / 2
     return a
 
 
 def root_scalar(s: Float[Array, "*batch r"], halvings: int) -> Float[Array, "*batch r"]:
     """Say what `root` does to the eigenvalues."""
     for _ in range(halvings):
-        norm = jnp.linalg.norm(s, axis=-1, keepdims=True)
+        norm = length(s, -1)
         scaled = s / jnp.where(norm == 0, 1, norm) + SHIFT
         sign = jnp.sqrt(scaled)
         for row in ROWS:
             sign = sign * jnp.polyval(jnp.asarray(row[::-1], s.dtype), sign * sign)
         # The coupled iteration is the schedule on sqrt(scaled): the root is sqrt(scaled) times what that becomes.
-        s = jnp.sqrt(norm * scaled) * sign
+        s = square_root(norm * scaled) * sign
     return s

@@ -9,7 +9,7 @@ from optax_muon._numbers import is_known, require_positive
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
 from optax_muon.linalg._map import SpectralMap
-from optax_muon.linalg.spectral._by_svd import TwoWayMap
+from optax_muon.linalg.spectral._by_svd import TwoWayMap, numerical_rank
 
 
 @renamed_fields(epsilon="eps")
@@ -24,7 +24,7 @@ class SoftSign(TwoWayMap):
         h_\kappa(s) = \frac{s}{(\varepsilon^\kappa + s^\kappa)^{1/\kappa}}
 
     Args:
-        eps: the bend, >= 0; at 0 every nonzero singular value becomes 1. A number or a traced scalar.
+        eps: the bend, >= 0; at 0 every singular value over the numerical rank becomes 1. A number or a traced scalar.
         kappa: sharpness > 0; 2 is `Ridge`, 4 models Polar Express, large values approach ``min(s / eps, 1)``.
         orthogonalizer: None decomposes; for kappa = 2 alone a map takes the left block of ``orth([X, eps I])``,
             which is the same matrix, products only and never rank deficient.
@@ -70,7 +70,8 @@ class SoftSign(TwoWayMap):
             return self.orthogonalizer.scalar(norm) * s / jnp.where(norm == 0, 1, norm)
         # Two divisions: their product could overflow.
         larger, bend = _bend(s, eps, self.kappa)
-        return s / larger / bend
+        # What is rounding of a decomposition would be noise of full size at eps = 0.
+        return jnp.where(numerical_rank(s), s / larger / bend, 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from optax_muon._numbers import require_fraction
 from optax_muon._types import Number
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, of_squarable_size
+from optax_muon.linalg._decompositions import eigenvectors, orthonormal
 
 SIDES = ("left", "right")
 KEEP, DECOMPOSE, ITERATE = 0, 1, 2
@@ -66,17 +67,17 @@ def followed(
         """Return the eigenvectors, largest eigenvalue first."""
         del basis
         # eigh ascends; largest first is the order that `ITERATE` keeps.
-        return jnp.linalg.eigh(factor)[1][..., ::-1]
+        return eigenvectors(factor)[..., ::-1]
 
     def iterate(basis, factor):
         """Take one step of orthogonal iteration."""
         product = FLOAT32.matmul(factor, basis)
         if not sort:
-            return jnp.linalg.qr(product)[0]
+            return orthonormal(product)
         # QR favours its first columns, so they are sorted by diag(Q^T S Q) for it, as SOAP's authors do, and put back:
         # they permute the second moment instead, which a map cannot reach.
         order = jnp.argsort(-jnp.sum(basis * product, axis=-2), axis=-1)
-        q = jnp.linalg.qr(jnp.take_along_axis(product, order[..., None, :], axis=-1))[0]
+        q = orthonormal(jnp.take_along_axis(product, order[..., None, :], axis=-1))
         return jnp.take_along_axis(q, jnp.argsort(order, axis=-1)[..., None, :], axis=-1)
 
     def like(turn):
@@ -235,8 +236,8 @@ class EigenBasis(Basis):
 
     def update(self, x: Float[Array, "*batch m n"], memory: dict[str, Array], how: Array | int) -> dict[str, Array]:
         """Average the Gram matrices, and turn the bases where ``how`` says so."""
-        # Gradients of 1e30 are scaled down for their squares; the eigenvectors, all that is used, do not see it.
-        new, wide = {}, squarable(x.astype(accumulator_dtype(x.dtype)))
+        # Gradients of 1e30 and 1e-30 are scaled for their squares; the eigenvectors, all that is used, do not see it.
+        new, wide = {}, of_squarable_size(x.astype(accumulator_dtype(x.dtype)))
         for side in SIDES:
             if side in memory:
                 factor = self.decay * memory[f"{side}_factor"] + (1 - self.decay) * gram(wide, side)

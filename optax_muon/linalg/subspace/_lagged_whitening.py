@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from optax_muon._types import Number
-from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg._arithmetic import accumulator_dtype, bounded_entries, squarable, summable
 from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._eigenbasis import (
     KEEP,
@@ -81,7 +81,7 @@ class LaggedWhitening(GradientOp):
         self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        g = others["gradient"].astype(accumulator_dtype(x.dtype))
+        g = summable(others["gradient"].astype(accumulator_dtype(x.dtype)))
         bases = {side: carry[side] for side in SIDES if side in carry}
         roots = {side: self._spread(jnp.sqrt(carry[f"{side}_values"]), side) for side in bases}
         size = roots.get("left", 1) * roots.get("right", 1) + self.eps
@@ -98,8 +98,10 @@ class LaggedWhitening(GradientOp):
                 continue
             along, scale = (-1 if side == "left" else -2), scales.get(other, 1)
             half = to_basis(g, {other: bases[other]} if other in bases else {}) / scale
-            factor = self.decay * old[f"{side}_factor"] + (1 - self.decay) * gram(half, side) / g.shape[along]
-            seen = jnp.mean(jnp.square(projected / scale), axis=along)
+            factor = (
+                self.decay * old[f"{side}_factor"] + (1 - self.decay) * gram(squarable(half), side) / g.shape[along]
+            )
+            seen = jnp.mean(jnp.square(bounded_entries(projected / scale)), axis=along)
             values = self.decay * old[f"{side}_values"] + (1 - self.decay) * seen
             least = max(10.0, min(g.shape[-2 if side == "left" else -1], self.largest)) ** -2
             values = jnp.maximum(values, least)

@@ -9,8 +9,10 @@ from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable, summable
+from optax_muon.linalg._decompositions import eigenvectors, orthonormal
 from optax_muon.linalg._map import Info, SpectralMap
+from optax_muon.linalg._scale import largest_entry, square_root, unit_length
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz
 from optax_muon.linalg.subspace._eigenbasis import gram
 from optax_muon.linalg.subspace._whitening import GradientOp
@@ -85,9 +87,9 @@ class LeadingSubspace(GradientOp):
         second = beta * carry["second"] + (1 - beta) * jnp.square(FLOAT32.matmul(basis.mT, g))
         # The sum of the heavy ball's weights, so that N is an average.
         weights = (1 - self.momentum**t) / (1 - self.momentum)
-        ahead = (x.astype(wide) / (1 + self.momentum * weights)).astype(wide)
+        ahead = (summable(x.astype(wide)) / (1 + self.momentum * weights)).astype(wide)
         inside = FLOAT32.matmul(basis.mT, ahead)
-        size = jnp.sqrt(second / (1 - beta**t))
+        size = square_root(second / (1 - beta**t))
         # Columns that a gradient of lower rank leaves empty hold rounding, which Adam would bring to full size.
         floor = 100 * jnp.finfo(wide).eps * jnp.max(size, axis=(-2, -1), keepdims=True)
         size = (size + floor + self.eps).astype(wide)
@@ -99,7 +101,7 @@ class LeadingSubspace(GradientOp):
 
     def _first(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
         """Return the leading eigenvectors of the first gradient's Gram matrix, (n, k), and its factor there, (k, k)."""
-        basis = jnp.linalg.eigh(gram(g, "left"))[1][..., ::-1][..., : carry["basis"].shape[-1]]
+        basis = eigenvectors(gram(g, "left"))[..., ::-1][..., : carry["basis"].shape[-1]]
         return basis, (1 - self.second_moment_decay) * gram(FLOAT32.matmul(basis.mT, g), "left")
 
     def _next(self, carry: dict[str, Array], g: Array) -> tuple[Array, Array]:
@@ -107,7 +109,7 @@ class LeadingSubspace(GradientOp):
         old, small, beta = carry["basis"], carry["gram"], self.second_moment_decay
         # In this order no n x n matrix is formed.
         seen = FLOAT32.matmul(g, FLOAT32.matmul(g.mT, old))
-        basis = jnp.linalg.qr(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)[0]
+        basis = orthonormal(beta * FLOAT32.matmul(old, small) + (1 - beta) * seen)
         # The factor is known within the old basis alone; T^T S T expresses it in the new one.
         change = FLOAT32.matmul(old.mT, basis)
         kept = FLOAT32.matmul(change.mT, FLOAT32.matmul(small, change))
@@ -119,7 +121,7 @@ class LeadingSubspace(GradientOp):
         if rest.shape[-2] <= min(self.rank, rest.shape[-1]):
             return jnp.zeros_like(rest)
         size = (rest.shape[-1] * rest.shape[-2]) ** 0.5
-        norms = [jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True) for a in (rest, whole)]
+        norms = [largest_entry(a) for a in (rest, whole)]
         # 10 sqrt(m n) eps: rounding of the projection's products, entry by entry.
         noise = norms[0] <= 10 * size * jnp.finfo(rest.dtype).eps * norms[1]
         return jnp.where(noise, 0, _of_norm(self.orthogonalizer.apply(rest), size))
@@ -127,7 +129,4 @@ class LeadingSubspace(GradientOp):
 
 def _of_norm(x: Array, norm: float) -> Array:
     """Scale every matrix to Frobenius norm ``norm``; zero stays zero."""
-    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
-    unit = x / jnp.where(largest == 0, 1, largest)
-    size = jnp.linalg.norm(unit, axis=(-2, -1), keepdims=True)
-    return unit * (norm / jnp.where(size == 0, 1, size))
+    return unit_length(x) * norm

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, summable
+from optax_muon.linalg._decompositions import orthonormal, svd
 from optax_muon.linalg._inputs import require_inexact, require_rank
 from optax_muon.linalg._map import Info, MatrixOp, SpectralMap
 from optax_muon.linalg._scale import divide_by_largest_entry
@@ -86,7 +87,7 @@ class RandomizedPolar(MatrixOp):
             return find_range(divide_by_largest_entry(x), size, self.power_steps, self.sketch, key)
 
         q = per_key("RandomizedPolar", subspace, wide, key)
-        seen = FLOAT32.matmul(jnp.conj(q.mT), wide)
+        seen = FLOAT32.matmul(jnp.conj(q.mT), summable(wide))
         # orth(Q^T M) and then Q: the iteration runs on size rows.
         y = FLOAT32.matmul(q, self.orthogonalizer.apply(seen))
         dual = jnp.sum(jnp.real(jnp.conj(wide) * y), axis=(-2, -1))
@@ -133,7 +134,7 @@ class RandomizedSVD:
             largest = jnp.max(jnp.abs(x))
             x = divide_by_largest_entry(x)
             q = find_range(x, size, self.power_steps, self.sketch, key)
-            u, s, vh = jnp.linalg.svd(FLOAT32.matmul(jnp.conj(q.mT), x), full_matrices=False)
+            u, s, vh = svd(FLOAT32.matmul(jnp.conj(q.mT), x))
             return FLOAT32.matmul(q, u)[:, : self.rank], s[: self.rank] * largest, vh[: self.rank]
 
         wide = (x.mT if tall else x).astype(accumulator_dtype(x.dtype))
@@ -144,11 +145,11 @@ class RandomizedSVD:
 
 def find_range(x: Float[Array, "m n"], size: int, power_steps: int, sketch: Sketch, key: Array) -> Array:
     """Return an orthonormal basis (m, size) of a subspace near the range of the large singular values."""
-    q = jnp.linalg.qr(sketch.apply(x, size, key))[0]
+    q = orthonormal(sketch.apply(x, size, key))
     for _ in range(power_steps):
         # Orthonormal again on both sides: powers of the spectrum would leave float32's range and the small values.
-        rows = jnp.linalg.qr(FLOAT32.matmul(jnp.conj(x.mT), q))[0]
-        q = jnp.linalg.qr(FLOAT32.matmul(x, rows))[0]
+        rows = orthonormal(FLOAT32.matmul(jnp.conj(x.mT), q))
+        q = orthonormal(FLOAT32.matmul(x, rows))
     return q
 
 

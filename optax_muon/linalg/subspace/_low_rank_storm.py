@@ -10,7 +10,9 @@ from jaxtyping import Array, Float
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._decompositions import orthonormal, svd
 from optax_muon.linalg._map import Info
+from optax_muon.linalg._scale import largest_entry, one_if_zero, quotient
 from optax_muon.linalg.subspace._whitening import GradientOp
 
 
@@ -52,7 +54,9 @@ class LowRankStorm(GradientOp):
         (*batch, m, n), wide = shape, accumulator_dtype(dtype)
         r = min(self.rank, m, n)
         shapes = {"left": (m, r), "values": (r,), "right": (r, n)}
-        return {name: jnp.zeros((*batch, *tail), wide) for name, tail in shapes.items()}
+        # Singular values are real, whatever the matrix.
+        dtypes = {"values": jnp.finfo(wide).dtype}
+        return {name: jnp.zeros((*batch, *tail), dtypes.get(name, wide)) for name, tail in shapes.items()}
 
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
@@ -81,9 +85,9 @@ class LowRankStorm(GradientOp):
 
         for _ in range(m.ndim - 2):
             draw = jax.vmap(draw)
-        largest = jnp.max(jnp.abs(m), axis=(-2, -1), keepdims=True)
-        unit = jnp.where(largest == 0, 1, largest)
-        q = jnp.linalg.qr(FLOAT32.matmul(m / unit, draw(key)))[0]
-        u, s, vh = jnp.linalg.svd(FLOAT32.matmul(q.mT, m / unit), full_matrices=False)
+        unit = one_if_zero(largest_entry(m))
+        scaled = quotient(m, unit)
+        q = orthonormal(FLOAT32.matmul(scaled, draw(key)))
+        u, s, vh = svd(FLOAT32.matmul(jnp.conj(q.mT), scaled))
         left = FLOAT32.matmul(q, u[..., :rank])
         return {"left": left, "values": s[..., :rank] * unit[..., 0], "right": vh[..., :rank, :]}

@@ -9,9 +9,11 @@ from jaxtyping import Array, Float
 
 from optax_muon._numbers import require_whole
 from optax_muon._renamed import renamed_fields
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, summable
+from optax_muon.linalg._decompositions import orthonormal
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
+from optax_muon.linalg._scale import largest_entry, length, one_if_zero, quotient
 
 
 @renamed_fields(epsilon="eps")
@@ -25,14 +27,14 @@ class PowerStep(MatrixOp):
 
     .. math::
         P = \operatorname{qr}(X^H Q), \qquad R = X P, \qquad
-        Q \leftarrow R \operatorname{diag}(\|R_j\| + \epsilon)^{-1}, \qquad Y = Q P^H
+        Q \leftarrow R \operatorname{diag}(\|R_j\| + \epsilon \max_i \|R_i\|)^{-1}, \qquad Y = Q P^H
 
     Repeated on one matrix Y tends to the polar factor of its best rank-k approximation. ``info.factors`` is
     :math:`(R, \bar P)`: :math:`R P^H` is the part of X that was seen.
 
     Args:
         rank: k, reduced to min(m, n) where that is smaller.
-        eps: keeps the columns of a zero matrix finite.
+        eps: columns that are short beside the longest stay short; a part of its length.
         seed: of the first Q, normal numbers, the same for every matrix of one shape.
 
     Raises:
@@ -72,11 +74,13 @@ class PowerStep(MatrixOp):
                 carry,
                 Info(factors=(carry, jnp.zeros((*x.shape[:-2], x.shape[-1], carry.shape[-1]), carry.dtype))),
             )
-        wide = x.astype(carry.dtype)
+        wide = summable(x.astype(carry.dtype))
         # In the state's dtype, float32 or wider, as in Dion's code: the QR is what everything else rests on.
-        p = jnp.linalg.qr(FLOAT32.matmul(jnp.conj(wide.mT), carry))[0]
-        r = FLOAT32.matmul(wide, p)
+        unit = one_if_zero(largest_entry(wide))
+        scaled = quotient(wide, unit)
+        p = orthonormal(FLOAT32.matmul(jnp.conj(scaled.mT), carry))
+        r = FLOAT32.matmul(scaled, p)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
-        length = jnp.linalg.norm(r, axis=-2, keepdims=True) + self.eps
-        q = r / jnp.where(length == 0, 1, length)
-        return FLOAT32.matmul(q, jnp.conj(p.mT)).astype(x.dtype), q, Info(factors=(r, jnp.conj(p)))
+        lengths = length(r, -2)
+        q = r / one_if_zero(lengths + self.eps * jnp.max(lengths, axis=-1, keepdims=True))
+        return FLOAT32.matmul(q, jnp.conj(p.mT)).astype(x.dtype), q, Info(factors=(r * unit, jnp.conj(p)))

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, squarable
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, of_squarable_size, squarable, summable
 from optax_muon.linalg._map import Info, MatrixOp
+from optax_muon.linalg._scale import length
 from optax_muon.linalg.subspace._eigenbasis import (
     KEEP,
     SIDES,
@@ -87,7 +88,8 @@ class KroneckerWhitening(GradientOp):
         self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        g = others["gradient"].astype(accumulator_dtype(x.dtype))
+        dtype = x.dtype
+        g, x = (summable(a.astype(accumulator_dtype(x.dtype))) for a in (others["gradient"], x))
         old, new = self._seeded(g, carry), {}
         # Both factors are renewed from the old ones, so neither sees the other's present gradient.
         roots = self._roots(old)
@@ -95,19 +97,16 @@ class KroneckerWhitening(GradientOp):
             if side in old:
                 # The division comes before the product, which keeps huge and tiny gradients in range.
                 scaled = _scaled(to_basis(g, _only(old, other)), _only(roots, other))
-                learned = gram(scaled, side) / x.shape[-1 if side == "left" else -2]
+                learned = gram(squarable(scaled), side) / x.shape[-1 if side == "left" else -2]
                 new[f"{side}_factor"] = self.decay * old[f"{side}_factor"] + (1 - self.decay) * learned
                 new[side] = followed(old[side], new[f"{side}_factor"], self.how)
         bases = {side: new[side] for side in SIDES if side in new}
-        y = _scaled(to_basis(x.astype(g.dtype), bases), self._roots(new))
-        return from_basis(y, bases).astype(x.dtype), new, Info()
+        y = _scaled(to_basis(x, bases), self._roots(new))
+        return from_basis(y, bases).astype(dtype), new, Info()
 
     def _seeded(self, g: Array, memory: dict[str, Array]) -> dict[str, Array]:
         """Replace factors of zero by the RMS of ``g`` times I (its square, where only one side has a factor)."""
-        largest = jnp.max(jnp.abs(g), axis=(-2, -1), keepdims=True)
-        unit = jnp.where(largest == 0, 1, largest)
-        # Squared in units of the largest entry, or 1e30 overflows.
-        rms = largest * jnp.sqrt(jnp.mean(jnp.square(g / unit), axis=(-2, -1), keepdims=True))
+        rms = length(g) / (g.shape[-2] * g.shape[-1]) ** 0.5
         # S_L and S_R share the gradient's variance when there are two; one alone has all of it.
         both = sum(side in memory for side in SIDES) == 2
         seeded = dict(memory)
@@ -176,9 +175,10 @@ class OneSidedWhitening(GradientOp):
         self.check_others(x, others)
         if 0 in x.shape:
             return x, carry, Info()
-        g = others["gradient"].astype(accumulator_dtype(x.dtype))
+        dtype = x.dtype
+        g, x = (summable(a.astype(accumulator_dtype(x.dtype))) for a in (others["gradient"], x))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
-        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(squarable(g), side)
+        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(of_squarable_size(g), side)
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
         # As for a pseudo-inverse: what rounding leaves of zero eigenvalues must not be inverted.
@@ -186,8 +186,8 @@ class OneSidedWhitening(GradientOp):
         kept = ~(values <= cutoff * jnp.max(values, axis=-1, keepdims=True))  # NaN is kept: it must be seen
         root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
         bases = {side: basis}
-        y = from_basis(_scaled(to_basis(x.astype(g.dtype), bases), {side: root}), bases)
-        return y.astype(x.dtype), {"factor": factor, "basis": basis}, Info()
+        y = from_basis(_scaled(to_basis(x, bases), {side: root}), bases)
+        return y.astype(dtype), {"factor": factor, "basis": basis}, Info()
 
 
 def along(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"]) -> Float[Array, "*batch m"]:

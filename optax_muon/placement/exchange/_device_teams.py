@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from optax_muon.linalg import Frobenius, NewtonSchulz
 from optax_muon.linalg._map_stack import Op
+from optax_muon.linalg._scale import one_if_zero, quotient, square_root
 from optax_muon.placement.exchange._tiles import Grid, Kind, fill_axis, team_block
 
 
@@ -116,6 +117,6 @@ def _normalized(x: Array, axes: tuple[str, ...], groups: list[list[int]]) -> Arr
     # Divided by the largest entry first: squares of what is left neither overflow nor vanish. A gather and not a
     # maximum over the team, which would drop a NaN.
     largest = jnp.max(lax.all_gather(jnp.max(jnp.abs(x)), axes, axis_index_groups=groups))
-    x = x / jnp.where(largest == 0, 1, largest)
-    norm = jnp.sqrt(lax.psum(jnp.sum(jnp.real(x * jnp.conj(x))), axes, axis_index_groups=groups))
-    return x / jnp.where(norm == 0, 1, norm)
+    x = quotient(x, one_if_zero(largest))
+    norm = square_root(lax.psum(jnp.sum(jnp.real(x * jnp.conj(x))), axes, axis_index_groups=groups))
+    return x / one_if_zero(norm)

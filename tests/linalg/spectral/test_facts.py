@@ -94,8 +94,9 @@ def test_ridge_is_soft_muon():
 def test_soft_sign_at_its_bend_and_without_one():
     assert float(linalg.SoftSign(0.3, 4).scalar(jnp.array([0.3]))[0]) == pytest.approx(2**-0.25, abs=1e-6)
     np.testing.assert_allclose(linalg.SoftSign(0.3, 60).scalar(jnp.array([3.0, 0.15])), [1, 0.5], rtol=1e-6)
-    np.testing.assert_array_equal(linalg.SoftSign(0.0).scalar(jnp.array([2.0, 1e-30, 0.0])), [1, 1, 0])
-    np.testing.assert_allclose(linalg.SoftSign(1e-30, 8).scalar(jnp.array([1e30, 1e-30])), [1, 2**-0.125], rtol=1e-6)
+    np.testing.assert_array_equal(linalg.SoftSign(0.0).scalar(jnp.array([2.0, 1e-4, 1e-30, 0.0])), [1, 1, 0, 0])
+    alone = jnp.array([[1e30], [1e-30]])  # side by side the second would be rounding of the first
+    np.testing.assert_allclose(linalg.SoftSign(1e-30, 8).scalar(alone), [[1], [2**-0.125]], rtol=1e-6)
 
 
 def test_soft_clip_is_spectra():
