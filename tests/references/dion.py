@@ -1,4 +1,5 @@
-"""Dion, from the authors' code (arXiv 2504.05295). EXACT but for the start of Q, which is given.
+"""Dion, from the authors' code (arXiv 2504.05295). EXACT but for the start of Q, which is given, and for eps, a
+part of the longest column here and in units of gradients there.
 
 B = M + G;  P = qr(B Q).Q;  R = B^T P;  M <- B - (1 - mu) P R^T;  Q <- R with columns of length 1
 W <- (1 - eta lambda) W - eta sqrt(out/in) P Q^T
@@ -15,6 +16,7 @@ def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_deca
         p = np.linalg.qr(b @ q)[0]
         r = b.T @ p
         m = b - (1 - momentum) * p @ r.T
-        q = r / (np.linalg.norm(r, axis=0) + eps)
+        lengths = np.linalg.norm(r, axis=0)
+        q = r / (lengths + eps * lengths.max())
         w = (1 - learning_rate * weight_decay) * w - learning_rate * np.sqrt(w.shape[0] / w.shape[1]) * p @ q.T
     return w
