@@ -4,23 +4,29 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import AxisType
 from jaxtyping import PyTree
 
+from optax_muon.matrices._cut_state import cut_spec
 from optax_muon.matrices._paths import by_path
 
 
-def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings: PyTree) -> PyTree:
+def state_shardings(
+    tx: optax.GradientTransformation, params: PyTree, shardings: PyTree, *, inside: bool = False
+) -> PyTree:
     """Give every leaf of ``tx.init(params)`` its sharding, without running it.
 
     State shaped like a parameter is sharded as that parameter is, and so is what is kept of its rows, columns or
-    matrices, such as a mean square per output: axes that are left of the parameter keep their sharding. Everything
+    matrices, such as a mean square per output: axes that are left of the parameter keep their sharding. On a mesh with
+    Explicit axes what is larger, such as a Kronecker factor, is cut over the axes that shard the parameter. Everything
     else is replicated over the same mesh. On an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result
-    as ``out_shardings``. Inside the caller's own `jax.shard_map` state has the same specs.
+    as ``out_shardings``.
 
     Args:
         tx: the optimizer.
         params: arrays or `jax.ShapeDtypeStruct` objects.
         shardings: a tree like ``params`` of `jax.sharding.NamedSharding`.
+        inside: give what holds inside the caller's own `jax.shard_map`, where factors are whole on every device.
 
     Raises:
         ValueError: naming a parameter without a sharding.
@@ -45,8 +51,12 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
 
     def beside(at: tuple[Any, ...], x: Any) -> Any:
         """Choose the sharding of a state that is no parameter's twin."""
-        path = _owner(at, shapes)
-        if path is None or not _is_reduced(x.shape, shapes[path]):
+        path, is_stack = _owner(at, shapes)
+        # On an Auto mesh nothing tells an update how a factor is cut.
+        if path is not None and is_stack and not inside and AxisType.Explicit in mesh.axis_types:
+            cut = cut_spec(x.shape, table[path].spec, shapes[path], dict(mesh.shape))
+            return jax.sharding.NamedSharding(mesh, cut)
+        if path is None or is_stack or not _is_reduced(x.shape, shapes[path]):
             return replicated
         spec = table[path].spec
         kept = [entry if n > 1 else None for entry, n in zip(spec, x.shape, strict=False)]
@@ -62,16 +72,16 @@ def state_shardings(tx: optax.GradientTransformation, params: PyTree, shardings:
     return jax.tree_util.tree_map_with_path(lambda at, x: found.get(at) or beside(at, x), state)
 
 
-def _owner(at: tuple[Any, ...], shapes: dict[str, Any]) -> str | None:
-    """Give the parameter by whose path a state is kept, in a dictionary of `_reductions`; None for any other.
+def _owner(at: tuple[Any, ...], shapes: dict[str, Any]) -> tuple[str | None, bool]:
+    """Give the parameter by whose path a state is kept, and whether it is one of stacks of matrices.
 
-    What `transforms.Lift` keeps by path are stacks of matrices, in a tuple, whatever their shape.
+    These `transforms.Lift` keeps in a tuple, whatever their shape; dictionaries of `_reductions` have arrays.
     """
     keys = [getattr(key, "key", None) for key in at]
     found = [i for i, key in enumerate(keys) if isinstance(key, str) and key in shapes]
-    if not found or any(isinstance(key, jax.tree_util.SequenceKey) for key in at[found[-1] :]):
-        return None
-    return keys[found[-1]]
+    if not found:
+        return None, False
+    return keys[found[-1]], any(isinstance(key, jax.tree_util.SequenceKey) for key in at[found[-1] :])
 
 
 def _is_reduced(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:

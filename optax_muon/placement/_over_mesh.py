@@ -18,6 +18,7 @@ from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Placement, Work
 from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of
 from optax_muon.placement.exchange._execute import execute
+from optax_muon.placement.exchange._pieces import as_piece
 from optax_muon.placement.exchange._schedule import Options, Schedule, Shard, make_schedule
 
 
@@ -153,8 +154,8 @@ class OverMesh(Placement):
         def body(arrays: list[Array], others: list, values: list, numbers: list[Array]) -> tuple[list[Array], list]:
             """Run the schedule on this device's shards."""
             local = [
-                w._replace(array=x, others=beside, carries=carries, keys=keys)
-                for w, x, beside, (carries, keys) in zip(works, arrays, others, values, strict=True)
+                w._replace(array=x, others=beside, carries=jax.tree.map(as_piece, carries, cut), keys=keys)
+                for w, x, beside, (carries, keys), (cut, _) in zip(works, arrays, others, values, cuts, strict=True)
             ]
             done = execute(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh))
             return [x.array for x in done], [(x.carries, x.infos) for x in done]
@@ -162,12 +163,15 @@ class OverMesh(Placement):
         others = [
             {name: _resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
         ]
-        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: all go everywhere.
-        values, numbers = jax.tree.map(
-            lambda x: _resharded(x, whole, mesh), ([(w.carries, w.keys) for w in works], arrays_of(op))
-        )
+        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: what their types do
+        # not say to be cut goes everywhere.
+        given = [(w.carries, w.keys) for w in works]
+        cuts = jax.tree.map(lambda x: _cut(x, mesh), given)
+        values = jax.tree.map(lambda x, cut: _resharded(x, cut, mesh), given, cuts)
+        numbers = jax.tree.map(lambda x: _resharded(x, whole, mesh), arrays_of(op))
         beside = [dict.fromkeys(w.others, s) for w, s in zip(works, specs, strict=True)]
-        given, made, names = (specs, beside, whole, whole), (specs, whole), set(layouts[0].axes)
+        kept = [(carries or whole, whole) for carries, _ in cuts]
+        given, made, names = (specs, beside, cuts, whole), (specs, kept), set(layouts[0].axes)
         mapped = jax.shard_map(body, mesh=mesh, in_specs=given, out_specs=made, axis_names=names, check_vma=False)
         arrays, learned = mapped([w.array for w in works], others, values, numbers)
         return [Done(vary(x, varying_axes(w.array)), *rest) for x, w, rest in zip(arrays, works, learned, strict=True)]
@@ -209,6 +213,13 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
             # Inside the caller's own map the array's shape is the shard's already.
             shape[axis] //= 1 if name in layout.inside else sizes[name]
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
+
+
+def _cut(x: Any, mesh: Any) -> PartitionSpec:
+    """Say how the type of a carry cuts it; only along one axis, which is how `Lift` makes it, else not at all."""
+    sharding = jax.typeof(x).sharding
+    known = sharding.mesh.axis_names == mesh.axis_names and sum(entry is not None for entry in sharding.spec) == 1
+    return sharding.spec if known else PartitionSpec()
 
 
 def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:

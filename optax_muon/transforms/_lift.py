@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import FLOAT32, MatrixOp, SpectralMap
+from optax_muon.matrices._cut_state import cut_like
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, accepted
@@ -126,7 +127,7 @@ class Lift:
         view = shard_view(x.shape, leaf)
         made = tuple(self.op.init(shape, x.dtype) for shape in matrix_shapes(view.shape, leaf))
         # Where devices hold matrices of their own, each has states of its own.
-        return vary(made, varying_axes(x) - set(view.axes(range(x.ndim)))) if view.sizes else made
+        return vary(made, varying_axes(x) - set(view.axes(range(x.ndim)))) if view.sizes else cut_like(made, x)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
         """Draw one key per matrix, an array for each stack; None for an operation that needs none."""

@@ -129,7 +129,7 @@ def inside(card, specs, check, kind, witness):
     grads = jax.device_put(
         grads, jax.tree.map(lambda s: NamedSharding(mesh, s), steps, is_leaf=lambda x: isinstance(x, P))
     )
-    state = jax.tree.map(lambda s: s.spec, om.state_shardings(optimizer(card), params, placed))
+    state = jax.tree.map(lambda s: s.spec, om.state_shardings(optimizer(card), params, placed, inside=True))
     body = functools.partial(train, tx)
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=(tree, steps), out_specs=(tree, state), check_vma=check))(
         params, grads

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import jax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import SpectralMap
@@ -13,14 +14,8 @@ from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Work
 from optax_muon.placement.exchange._all_to_all import send, send_back
 from optax_muon.placement.exchange._device_teams import compute_in_teams
-from optax_muon.placement.exchange._per_matrix_values import (
-    by_matrix,
-    by_piece,
-    gather_values,
-    globalize,
-    localize,
-    own_values,
-)
+from optax_muon.placement.exchange._per_matrix_values import by_matrix, by_piece, globalize, localize
+from optax_muon.placement.exchange._pieces import gather_values, is_piece, own_values, put_together
 from optax_muon.placement.exchange._planner import Run
 from optax_muon.placement.exchange._schedule import Group, Schedule, Shard
 from optax_muon.placement.exchange._tiles import Cut, Grid
@@ -35,11 +30,12 @@ def execute(
         op: the operation.
         schedule: the plan of the update.
         shards: what each array is a shard of.
-        works: the local arrays; carries and keys are those of all matrices, on every device.
+        works: the local arrays; carries and keys are those of all matrices, on every device, or a `Piece` of each.
         sizes: length of every mesh axis.
 
     Returns:
-        The local results; carries and infos are those of all matrices again.
+        The local results; carries and infos are those of all matrices again, or this device's part of what came in as a
+        `Piece`.
     """
     if isinstance(op, SpectralMap):  # which has no values of single matrices
         return _execute_locally(op, schedule, works)
@@ -47,13 +43,14 @@ def execute(
     mine = [w._replace(carries=carries, keys=keys) for w, (carries, keys) in zip(works, values, strict=True)]
     done = _execute_locally(op, schedule, mine)
     return [
-        Done(x.array, *globalize((x.carries, x.infos), shard, sizes)) for x, shard in zip(done, shards, strict=True)
+        Done(x.array, *globalize((x.carries, x.infos), (w.carries, x.infos), shard, sizes))
+        for x, w, shard in zip(done, works, shards, strict=True)
     ]
 
 
 def _execute_locally(op: Op, schedule: Schedule, works: Sequence[Work]) -> list[Done]:
     """Map every shard; carries and keys are those of the matrices of which this device holds tiles."""
-    stay = Local().run(op, [works[s] for s in schedule.stay])
+    stay = Local().run(op, [works[s]._replace(carries=put_together(works[s].carries)) for s in schedule.stay])
     done: dict[int, Done] = dict(zip(schedule.stay, stay, strict=True))
     exchange = _Exchange(op, schedule, works)
     for group in schedule.groups:
@@ -76,8 +73,27 @@ class _Exchange:
         # By shard first: one with several stacks is cut once.
         cuts = {s: tiles(self.works[s], self.schedule.cuts[s]) for s in dict(self.schedule.origins)}
         self.stacks: list[Stack] = [cuts[s][i] for s, i in self.schedule.origins]
+        if self.has_values:
+            self._put_mixed_together()
         self.arrived: dict[int, list[Array]] = {}
         self.learned: dict[int, list[PyTree]] = {}
+
+    def _put_mixed_together(self) -> None:
+        """Make those values whole that are cut otherwise than others of their run."""
+        runs = [(run, group.grid) for group in self.schedule.groups for runs in group.rounds for run in runs]
+        mixed = True
+        while mixed:  # what becomes whole may mix with what another run has cut
+            mixed = {i for run, grid in runs for i in self._mixed(run, grid)}
+            for i in mixed:
+                self.stacks[i] = self.stacks[i]._replace(carry=put_together(self.stacks[i].carry))
+
+    def _mixed(self, run: Run, grid: Grid) -> set[int]:
+        """Items of a run whose values are in pieces that cannot be sent together."""
+        items = {part.item.index for part in run.parts}
+        cuts = {i: [x for x in jax.tree.leaves(self.stacks[i].carry, is_leaf=is_piece) if is_piece(x)] for i in items}
+        reach = all(set(x.names) <= set(grid) for pieces in cuts.values() for x in pieces)
+        alike = len({jax.tree.structure(self.stacks[i].carry) for i in items}) == 1
+        return set() if reach and alike else {i for i in items if cuts[i]}
 
     def run(self, group: Group) -> None:
         """Send, compute and send back, one round after another."""
@@ -123,7 +139,8 @@ class _Exchange:
         results = dict(zip(alone, Local(temporary=True).run(self.op, works), strict=True))
         for k in results if self.has_values else ():
             learned = by_matrix((results[k].carries, results[k].infos), runs[k].repeat)
-            for i, parts in gather_values(runs[k], learned, grid).items():
+            given = self.stacks[runs[k].parts[0].item.index].carry, learned[1]
+            for i, parts in gather_values(runs[k], learned, grid, given).items():
                 self.learned.setdefault(i, []).extend(parts)
         return [
             results[k].array if k in results else compute_in_teams(self.op, sent[k], run.team, grid)

@@ -5,26 +5,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from optax_muon.matrices._shard_view import gathered
-from optax_muon.placement._buckets import divide, join, take
-from optax_muon.placement.exchange._planner import Run
+from optax_muon.placement.exchange._pieces import is_piece, own_part, put_together
 from optax_muon.placement.exchange._schedule import Shard
 
 
 def localize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
     """Take the values of this device's matrices, (local count, ...), out of those of all, (count, ...).
 
-    Only a parameter that is sharded over batch axes has fewer matrices on a device than there are.
+    Only a parameter that is sharded over batch axes has fewer matrices on a device than there are. What is cut along
+    these is here already; what is cut otherwise is put together.
     """
     if not shard.batch_axes:
         return values
 
     def take(x: Any) -> Any:
         """Slice one value along every sharded batch axis."""
+        if _is_local(x, shard):
+            return x.part
+        x = put_together(x)
         x = x.reshape(*_whole_batch(shard, sizes), -1, *x.shape[1:])
         for i, axis in enumerate(shard.leaf.batch(len(shard.shape))):
             names, length = shard.dims[axis], shard.shape[axis]
@@ -33,14 +35,21 @@ def localize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
                 x = lax.dynamic_slice_in_dim(x, lax.axis_index(names) * length, length, i)
         return x.reshape(-1, *x.shape[len(_whole_batch(shard, sizes)) + 1 :])
 
-    return jax.tree.map(take, values)
+    return jax.tree.map(take, values, is_leaf=is_piece)
 
 
-def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
-    """Undo `localize`: (local count, ...) to (count, ...), the values of all matrices on every device."""
-    if not shard.batch_axes:
-        return values
+def globalize(values: PyTree, given: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
+    """Undo `localize`: (local count, ...) to (count, ...), the values of all matrices on every device.
+
+    Where ``given``, a tree like ``values``, has a `Piece`, each device gets its own part instead.
+    """
     batch = shard.leaf.batch(len(shard.shape))
+
+    def settle(x: Any, given: Any) -> Any:
+        """Give one value as it came in."""
+        if not shard.batch_axes:
+            return own_part(x, given)
+        return x if _is_local(given, shard) else own_part(gather(x), given)
 
     def gather(x: Any) -> Any:
         """Collect one value along every sharded batch axis."""
@@ -51,47 +60,21 @@ def globalize(values: PyTree, shard: Shard, sizes: Mapping[str, int]) -> PyTree:
                 x = gathered(x, shard.dims[axis], axis=i, tiled=True)
         return x.reshape(-1, *x.shape[len(batch) + 1 :])
 
-    return jax.tree.map(gather, values)
+    found, structure = jax.tree.flatten(values, is_leaf=is_piece)
+    pairs = zip(found, jax.tree.leaves(given, is_leaf=is_piece), strict=True)
+    return jax.tree.unflatten(structure, [settle(x, cut) for x, cut in pairs])
 
 
-def own_values(run: Run, values: Mapping[int, PyTree], grid: Mapping[str, int]) -> PyTree:
-    """Take the values of this device's matrices, (repeat, ...), out of those of all, which every device has.
-
-    Args:
-        run: which matrices.
-        values: item index -> pytree of arrays (count, ...).
-        grid: length of every axis, in device order.
-    """
-    devices, me = math.prod(grid.values()), lax.axis_index(tuple(grid))
-    places = run.repeat * devices
-
-    def pick(*xs: Array) -> Array:
-        """Join one value of all parts, and take this device's."""
-        x = join([take(x, part.start, part.stop) for x, part in zip(xs, run.parts, strict=True)])
-        # Idle devices repeat the first matrix's value; what they compute is thrown away.
-        x = jnp.take(x, jnp.asarray([i if i < run.count else 0 for i in range(places)]), axis=0)
-        return lax.dynamic_index_in_dim(x.reshape(run.repeat, devices, *x.shape[1:]), me, 1, keepdims=False)
-
-    return jax.tree.map(pick, *(values[part.item.index] for part in run.parts))
-
-
-def gather_values(run: Run, values: PyTree, grid: Mapping[str, int]) -> dict[int, list[PyTree]]:
-    """Undo `own_values`: make values (repeat, ...) of this device's matrices known to all.
-
-    Returns:
-        Item index -> the values (count, ...) of its parts, in order.
-    """
-
-    def gather(x: Array) -> Array:
-        """Collect one value from all devices, in the order of the matrices."""
-        x = gathered(x, tuple(grid))
-        return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
-
-    known = jax.tree.map(gather, values)
-    found: dict[int, list[PyTree]] = {}
-    for part, share in zip(run.parts, divide(known, [part.count for part in run.parts]), strict=True):
-        found.setdefault(part.item.index, []).append(share)
-    return found
+def _is_local(x: Any, shard: Shard) -> bool:
+    """Tell whether a value is cut along the matrices as its parameter is."""
+    first = shard.leaf.batch(len(shard.shape))[0] if shard.batch_axes else None
+    # Along a second batch axis the matrices of a device do not follow one another.
+    return (
+        is_piece(x)
+        and x.axis == -x.part.ndim
+        and first is not None
+        and x.names == shard.dims[first] == shard.batch_axes
+    )
 
 
 def by_matrix(values: PyTree, count: int) -> PyTree:

@@ -1,0 +1,97 @@
+"""The state of matrices does not grow with the mesh: factors are cut as their parameter is, and whole at owners."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_muon as om
+from optax_muon.matrices._cut_state import cut_spec
+
+# Sharded over both axes, over one, over experts, over a batch axis beside, and not at all.
+SPECS = {"both": P("a", "b"), "one": P(None, "a"), "experts": P("a"), "layers": P(None, "b", "a"), "whole": P()}
+SHAPES = {"both": (4, 8), "one": (8, 4), "experts": (4, 4, 4), "layers": (2, 4, 4), "whole": (4, 4)}
+LEAVES = {name: om.Leaf("hidden", len(shape) - 2, len(shape) - 1) for name, shape in SHAPES.items()}
+CARDS = {"kl_shampoo": {}, "soap": {"eps": 1e-2}, "splus": {"other_scale": 0.1}, "dion": {}, "asgo": {}}
+
+
+def arrays(seed):
+    rng = np.random.default_rng(seed)
+    return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in SHAPES.items()}
+
+
+def mesh_of(kind=AxisType.Explicit):
+    return jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
+
+
+def steps(tx, params, shardings=None):
+    """The last of three updates and the state, whose types stay as they are."""
+    traces = []
+
+    def counted(grads, state):
+        traces.append(len(traces))
+        return tx.update(grads, state, params)
+
+    step, state = jax.jit(counted), jax.jit(tx.init, out_shardings=shardings)(params)
+    for seed in (1, 2, 3):
+        grads = jax.tree.map(lambda g, p: jax.device_put(g, p.sharding), arrays(seed), params)
+        updates, state = step(grads, state)
+    assert len(traces) == 1, "the state changed its type"
+    return updates, state
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "kl_shampoo" else pytest.mark.slow) for n in CARDS])
+def test_factors_are_cut_and_nothing_else_changes(name):
+    tx, mesh = getattr(om, name)(0.1, leaves=LEAVES, **CARDS[name]), mesh_of()
+    expected, _ = steps(tx, arrays(0))
+    shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
+    with jax.set_mesh(mesh):
+        params = jax.device_put(arrays(0), shardings)
+        said = om.state_shardings(tx, params, shardings)
+        updates, state = steps(tx, params, said)
+    for key, x in expected.items():
+        np.testing.assert_allclose(jax.device_get(updates[key]), x, atol=1e-5, err_msg=key)
+    for (at, x), sharding in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(said), strict=True):
+        assert x.sharding.is_equivalent_to(sharding, x.ndim), jax.tree_util.keystr(at)
+
+
+def test_bytes_per_device_fall_with_the_mesh():
+    """SOAP's factors and bases of one large matrix, m^2 + n^2 floats each, counted on every device."""
+    shape, found = (64, 128), {}
+    tx = om.soap(0.1, leaves={"w": om.Leaf("hidden", 0, 1)})
+    for count in (1, 2, 8):
+        mesh = jax.make_mesh((count,), ("a",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:count])
+        with jax.set_mesh(mesh):
+            params = {"w": jax.device_put(jnp.ones(shape), NamedSharding(mesh, P("a")))}
+            state = jax.jit(tx.init)(params)
+        found[count] = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state) if x.ndim > 1)
+    floats = 2 * 64 * 128 + 2 * (64**2 + 128**2)
+    assert found == {1: 4 * floats, 2: 2 * floats, 8: floats // 2}
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec", "whole", "expected"),
+    [
+        ((1, 8, 8), P("a", "b"), (8, 12), P(None, None, ("a", "b"))),
+        ((1, 6, 6), P("a"), (6, 8), P(None, None, ("a",))),
+        ((1, 3, 8), P("a"), (3, 8), P(None, None, ("a",))),
+        ((1, 8, 3), P("a"), (8, 3), P(None, ("a",))),
+        ((1, 5, 5), P("a"), (5, 8), P()),
+        ((1, 6, 6), P(("a", "b")), (12, 6), P(None, None, ("a",))),
+        ((4, 8, 8), P("b"), (4, 8, 8), P(("b",))),
+        ((4, 8), P("a"), (8, 8), P()),
+        ((1, 8, 8), P(), (8, 8), P()),
+        ((1, 8, 8), P("one"), (8, 8), P()),
+    ],
+)
+def test_where_it_is_cut(shape, spec, whole, expected):
+    assert cut_spec(shape, spec, whole, {"a": 2, "b": 2, "one": 1}) == expected
+
+
+def test_on_an_auto_mesh_factors_are_whole():
+    tx, mesh = om.soap(0.1, leaves=LEAVES), mesh_of(AxisType.Auto)
+    shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
+    said = om.state_shardings(tx, arrays(0), shardings)
+    assert all(x.is_fully_replicated for x in jax.tree.leaves(said[0].bases if hasattr(said[0], "bases") else said[0]))
