@@ -7,6 +7,7 @@ import json
 import pathlib
 
 ROOT = pathlib.Path(__file__).parents[2]
+CHIP = ("8 x (1024, 4096)", "8 x (2048, 8192)")
 START, END = "<!-- figures: python -m tests.benchmarks.figures -->\n", "<!-- end of figures -->\n"
 
 
@@ -39,9 +40,15 @@ def table() -> str:
     pod = row("pods", pod="v5e 8x8", program="muon, best(YOU_2025) in bf16")
     pod_peer = row("pods", pod="v5e 8x8", program=peer)
     share = "FLOPs of plain / chips"
+    wide, large = (row("one_chip", matrices=name, program="om.muon") for name in CHIP)
+    wide_peer = row("one_chip", matrices=CHIP[0], program=peer)
+    cycles = "cycles of optax.contrib.muon's"
     lines = [
         "| | `om.muon` | `optax.contrib.muon` |",
         "|---|---|---|",
+        f"| one TPU v5e chip, compiled only, the defaults: cycles of an update of 8 x 1024 x 4096 | {wide[cycles]:.2f} | 1 |",
+        f"| the same of 8 x 2048 x 8192 | {large[cycles]:.2f} | 1 |",
+        f"| temporary memory of the former | {wide['temp MB']:.1f} MB | {wide_peer['temp MB']:.1f} MB |",
         f"| one CPU, 48 matrices, the same five steps: time of an update | {default:.2f} ({plain:.2f} with the same plain iteration) | 1 |",
         f"| 192 matrices: CPU seconds to trace and compile | {compiling['muon, default']:.2f} "
         f"({compiling['muon, plain']:.2f} plain) | 1 |",

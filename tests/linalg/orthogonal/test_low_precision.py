@@ -48,5 +48,5 @@ def test_no_spectrum_drives_it_out_of_its_bounds(table, name):
     op = linalg.GramNewtonSchulz(table, arithmetic=ARITHMETICS[name])
     for x in (crowded(32, 64), np.stack(list(hard(96, 200).values())), low_rank(16, 40), low_rank(24, 100)):
         y = np.asarray(jax.jit(op.apply)(jnp.asarray(x, jnp.float32)), np.float64)
-        assert np.linalg.svd(y, compute_uv=False).max() <= 1.05 * table.reach()[0]
+        assert np.linalg.svd(y, compute_uv=False).max() <= 1.06 * table.reach()[0]
         assert duals(op, x).min() >= 0.5
