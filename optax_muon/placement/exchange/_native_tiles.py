@@ -24,10 +24,11 @@ MIN_BYTES = 1 << 20
 
 
 def native_width(runs: Sequence[Run], grid: Mapping[str, int]) -> int | None:
-    """Give the width of the slabs in which the native ones of some runs travel; None: all of them travel flat."""
+    """Give the width of the slabs in which the runs of a round travel; None: they travel flat."""
     native = [run for run in runs if is_native(run, grid)]
     kinds = {kind for run in native for kind in run.kinds}
-    if not native:
+    # Flat ones beside them would need a collective of their own.
+    if len(native) < len(runs):
         return None
     width = math.gcd(*(kind.block.local[1] for kind in kinds))
     nbytes = sum(
