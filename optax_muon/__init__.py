@@ -15,6 +15,7 @@ from optax_muon._registry import Card as Card
 from optax_muon._registry import StateSize as StateSize
 from optax_muon._registry import registry as registry
 from optax_muon._renamed import renamed_names as _renamed_names
+from optax_muon.matrices import AssumedLeafWarning as AssumedLeafWarning
 from optax_muon.matrices import Attention as Attention
 from optax_muon.matrices import Leaf as Leaf
 from optax_muon.matrices import Split as Split
@@ -57,6 +58,7 @@ __all__ = [
     "Leaf",
     "Leaves",
     "Split",
+    "AssumedLeafWarning",
     "UnknownLeafError",
     "check_state",
     "describe",

@@ -4,6 +4,7 @@ from optax_muon.matrices._by_name import UnknownLeafError as UnknownLeafError
 from optax_muon.matrices._check_state import check_state as check_state
 from optax_muon.matrices._describe import Description as Description
 from optax_muon.matrices._describe import describe as describe
+from optax_muon.matrices._doubt import AssumedLeafWarning as AssumedLeafWarning
 from optax_muon.matrices._leaf import Leaf as Leaf
 from optax_muon.matrices._leaf import Split as Split
 from optax_muon.matrices._partition import dimension_numbers as dimension_numbers

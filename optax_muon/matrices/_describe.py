@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from optax_muon.matrices._by_name import Finding, Rules
-from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._doubt import speak_of_doubt
+from optax_muon.matrices._paths import shapes_by_path
 from optax_muon.matrices._resolve import Leaves, findings
 
 COLUMNS = ("path", "shape", "role", "reduction", "output", "batch", "why")
@@ -42,7 +43,9 @@ class Description:
         return capture.get()
 
 
-def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True) -> Description:
+def describe(
+    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool | None = None
+) -> Description:
     """Show path, shape, role and axes of every parameter, and why; guesses are marked "assumed".
 
     Read it once before a long run: half the bugs in this field are a wrong axis or a head trained as a hidden matrix.
@@ -57,8 +60,10 @@ def describe(params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *,
         UnknownLeafError: naming the parameters that need a rule.
         ValueError: for a rule or leaf that matches nothing.
     """
-    shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
-    found = findings(params, leaves, rules, strict=strict)
+    shapes = shapes_by_path(params)
+    found = findings(params, leaves, rules, strict=strict is not False)
+    if strict:
+        speak_of_doubt(found, shapes, strict)
     hidden = sum(entry.leaf.role == "hidden" for entry in found.values())
     assumed = sum(entry.assumed for entry in found.values())
     summary = f"{hidden} of {len(found)} parameters are hidden matrices; {assumed} assumed"

@@ -1,17 +1,18 @@
 """Which parameter goes to which optimizer."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optax
 from jaxtyping import PyTree
 
 from optax_muon._named import Named, saying
-from optax_muon.matrices._by_name import Rules
+from optax_muon.matrices._by_name import Finding, Rules
 from optax_muon.matrices._check_state import check_gradients, check_state
+from optax_muon.matrices._doubt import speak_of_doubt
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._paths import map_by_path, shapes_by_path
 from optax_muon.matrices._resolve import Leaves, findings, resolve
 
 DEAF = (
@@ -22,7 +23,7 @@ DEAF = (
 
 
 def label(
-    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True, input: bool = False
+    params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool | None = None, input: bool = False
 ) -> PyTree[str]:
     """Label every parameter with its role.
 
@@ -31,12 +32,21 @@ def label(
         leaves: as for `for_matrices`.
         rules: as for `for_matrices`.
         strict: as for `for_matrices`.
-        input: label input layers ``input``, which only a traced call tells apart; else they are hidden.
+        input: label input layers ``input``; else they are hidden.
+
+    Warns:
+        AssumedLeafWarning: as `for_matrices` does.
 
     Raises:
         ValueError: for a model without a hidden matrix; for a rule or leaf that matches nothing.
     """
-    found = findings(params, leaves, rules, strict=strict)
+    found = findings(params, leaves, rules, strict=strict is not False)
+    speak_of_doubt(found, shapes_by_path(params), strict)
+    return _named(params, found, input)
+
+
+def _named(params: PyTree, found: Mapping[str, Finding], input: bool) -> PyTree[str]:
+    """Name every parameter's role."""
     if found and not any(entry.leaf.role == "hidden" for entry in found.values()):
         raise ValueError(
             f"no hidden matrix among {len(found)} parameters ({next(iter(found))}, ...): nothing for Muon to do"
@@ -49,7 +59,7 @@ def label(
 
 
 def labels(
-    leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = True, input: bool = False
+    leaves: Leaves | None = None, rules: Rules = (), *, strict: bool | None = None, input: bool = False
 ) -> Callable[[PyTree], PyTree[str]]:
     """Make the labelling callable that `optax.multi_transform` takes; its groups are role names.
 
@@ -75,7 +85,7 @@ def for_matrices(
     *,
     leaves: Leaves | None = None,
     rules: Rules = (),
-    strict: bool = True,
+    strict: bool | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Send hidden matrices to one optimizer and every other parameter to another.
 
@@ -89,14 +99,19 @@ def for_matrices(
         leaves: a tree of `Leaf`, or a callable that makes it from the parameters; default: names and ranks. A `Leaf` at
             an inner node holds for every array below it.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins.
-        strict: raise where a rule, or an entry of ``leaves``, matches no parameter. A rule whose every match an earlier
-            one takes has matched. False is for one set of rules that serves several models. Trees that
-            `optax.masked` has cut are not looked at, since the rest may be what a rule is for.
+        strict: by default a rule, or an entry of ``leaves``, that matches no parameter raises, and what is assumed
+            warns. True raises for what is assumed too. False lets rules match nothing, for one set of them that
+            serves several models. A rule whose every match an earlier one takes has matched; trees that `optax.masked`
+            has cut are not looked at, since the rest may be what a rule is for.
 
     Returns:
         `optax.multi_transform` with groups ``hidden``, ``other`` and ``frozen``.
 
+    Warns:
+        AssumedLeafWarning: by ``init``, where roles or axes are assumed, with the rules that silence it.
+
     Raises:
+        UnknownLeafError: by ``init``, for parameters that cannot be told; where ``strict``, for those assumed.
         ValueError: where axes are given and a built transformation could not hear of them, or has its own; by ``init``,
             for a rule or leaf that matches nothing, naming the nearest path; in an update, where gradients or state are
             of other parameters, naming them.
@@ -117,10 +132,17 @@ def for_matrices(
         def name(role: str) -> str:
             return role if role in groups else "other"
 
-        return map_by_path(lambda path, role: name(role), label(params, leaves, rules, strict=strict, input=True))
+        found = findings(params, leaves, rules, strict=strict is not False)
+        return map_by_path(lambda path, role: name(role), _named(params, found, input=True))
 
     # Extra arguments shaped like the parameters, such as the gradients of another batch, are cut as they are.
     partition = optax.multi_transform(groups, group, mask_compatible_extra_args=True)
+
+    def init(params: PyTree) -> PyTree:
+        """Say what is assumed, once, and make the state."""
+        found = findings(params, leaves, rules, strict=strict is not False)
+        speak_of_doubt(found, shapes_by_path(params), strict)
+        return partition.init(params)
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any) -> tuple[PyTree, PyTree]:
         """Update, and where that cannot be say which parameter is to blame."""
@@ -134,7 +156,7 @@ def for_matrices(
             check_state(partition, updates if params is None else params, state)
             raise
 
-    return optax.GradientTransformationExtraArgs(partition.init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _with_axes(

@@ -27,6 +27,11 @@ def by_path(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[
     return dict(zip(names, leaves, strict=True))
 
 
+def shapes_by_path(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every leaf; numbers have none."""
+    return {path: tuple(getattr(x, "shape", ())) for path, x in by_path(tree).items()}
+
+
 def map_by_path(f: Callable[..., Any], tree: PyTree, *tables: Mapping[str, Any]) -> PyTree:
     """Map ``f(path, leaf, *entries)`` over a tree, where each table holds an entry for every path."""
     names, leaves, structure = _flatten(tree)

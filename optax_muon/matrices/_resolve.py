@@ -9,12 +9,16 @@ from typing import Any, get_args
 import jax
 from jaxtyping import PyTree
 
-from optax_muon.matrices._by_name import VECTOR_NAME, Finding, Rules, Shape, UnknownLeafError, by_name
+from optax_muon.matrices._by_name import Finding, Rules, UnknownLeafError
 from optax_muon.matrices._coverage import require_matches, spread
+from optax_muon.matrices._doubt import speak_of_doubt
 from optax_muon.matrices._leaf import Leaf, Role
-from optax_muon.matrices._paths import by_path, map_by_path, matches
+from optax_muon.matrices._paths import by_path, map_by_path, matches, shapes_by_path
+from optax_muon.matrices._question import Question
 from optax_muon.matrices._shard_view import bound_axes, require_specs, shard_view, whole_shape
 from optax_muon.matrices._suggest import Unknown, likely, message
+from optax_muon.matrices.names._whole import read_part
+from optax_muon.matrices.names._words import VECTOR_NAME
 
 Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 
@@ -22,7 +26,7 @@ Leaves = PyTree[Leaf] | Callable[[PyTree], PyTree[Leaf]]
 def findings(
     params: PyTree, leaves: Leaves | None = None, rules: Rules = (), *, strict: bool = False
 ) -> Mapping[str, Finding]:
-    """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name and rank.
+    """Find every parameter's leaf: the first matching rule, else ``leaves`` if given, else its name, shape and place.
 
     Every stage of an optimizer asks for the same tree, so answers are kept.
 
@@ -53,8 +57,7 @@ def resolved(tree: PyTree, leaves: Leaves | None = None) -> dict[str, Leaf]:
     Raises:
         ValueError: inside `jax.shard_map`, naming a shard of which nothing says how it is cut.
     """
-    table = {path: found.leaf for path, found in findings(tree, leaves).items()}
-    require_specs(by_path(tree), table)
+    require_specs(by_path(tree), table := {path: found.leaf for path, found in findings(tree, leaves).items()})
     return table
 
 
@@ -79,7 +82,8 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
     Raises:
         ValueError: naming a leaf of another role, and the cure; inside `jax.shard_map`, as `resolved` does.
     """
-    table = resolved(tree, leaves)
+    table = {path: _sent(found) for path, found in findings(tree, leaves).items()}
+    require_specs(by_path(tree), table)
     # An input layer is a hidden matrix to whom sends it here: `labels` names it so unless asked.
     also = ("input",) if "hidden" in roles else ()
     for path, leaf in table.items():
@@ -91,17 +95,22 @@ def accepted(tree: PyTree, leaves: Leaves | None = None, roles: tuple[Role, ...]
     return table
 
 
-def leaves(params: PyTree, rules: Rules = (), *, strict: bool = True) -> PyTree[Leaf]:
+def _sent(found: Finding) -> Leaf:
+    """Take for a matrix what only its place in the tree made a head: whoever sends it here knows more."""
+    return dataclasses.replace(found.leaf, role="hidden") if found.assumed and found.leaf.role == "head" else found.leaf
+
+
+def leaves(params: PyTree, rules: Rules = (), *, strict: bool | None = None) -> PyTree[Leaf]:
     """Tell the role and axes of every parameter of a plain tree (dicts, `nnx.State`, Linen params).
 
     Args:
         params: arrays or `jax.ShapeDtypeStruct` objects.
         rules: pairs of a path glob and a role, ``"other"``, ``"frozen"`` or a `Leaf`; the first match wins. A glob
             matches a whole path or its tail; ``*`` crosses slashes.
-        strict: raise where a rule matches no parameter, as `for_matrices` does.
+        strict: as for `for_matrices`, which warns of what is assumed here.
 
     Returns:
-        A tree like ``params`` with a `Leaf` for every array.
+        A tree like ``params`` with a `Leaf` for every array, which keeps why it is so and whether that is assumed.
 
     Raises:
         UnknownLeafError: naming the parameters that need a rule.
@@ -112,9 +121,14 @@ def leaves(params: PyTree, rules: Rules = (), *, strict: bool = True) -> PyTree[
         >>> om.leaves({"up": {"kernel": jnp.zeros((8, 32))}})["up"]["kernel"].output
         (1,)
     """
-    if strict:
+    if strict is not False:
         require_matches(params, rules)
-    return resolve(params, rules=rules)
+    found = find(params, rules)
+    if strict:
+        speak_of_doubt(found, shapes_by_path(params), strict)
+    return map_by_path(
+        lambda path, x, entry: dataclasses.replace(entry.leaf, why=entry.reason, assumed=entry.assumed), params, found
+    )
 
 
 def find(
@@ -130,55 +144,15 @@ def find(
     Raises:
         UnknownLeafError: naming every parameter that needs a rule.
     """
-    shapes = {path: tuple(getattr(x, "shape", ())) for path, x in by_path(params).items()}
+    shapes = shapes_by_path(params)
     if given is not None and not shapes.keys() <= given.keys():
         given = spread(given, shapes)
-    return _answer(_Question(shapes, rules, given, problems))
-
-
-class _Question:
-    """All that the leaves of a tree depend on: the key under which answers are kept.
-
-    Shapes and names count by value, leaves and problems by identity: nobody changes a `Leaf`, comparing thousands
-    costs more than it saves, and two that are equal may still differ in ``why``. Arrays and tracers are not kept.
-    """
-
-    def __init__(
-        self, shapes: Mapping[str, Shape], rules: Rules, given: Mapping[str, Leaf] | None, problems: Mapping[str, str]
-    ):
-        """Keep what is asked, and compose the key once."""
-        self.shapes, self.problems = shapes, problems
-        self.rules = tuple((pattern, target) for pattern, target in rules)
-        self.given = None if given is None else {path: given[path] for path in shapes if path in given}
-        self.examples = tuple(given or ())[:3]
-        # A message names a few of the given paths, whether the tree has them or not.
-        told = () if self.given is None else tuple(self.given)
-        # The question holds these objects, so no other can take over an id while an answer is kept.
-        by_identity = (*(target for _, target in self.rules), *(self.given or {}).values(), problems)
-        self._key = (
-            *(tuple(shapes), tuple(shapes.values())),
-            *(tuple(pattern for pattern, _ in self.rules), given is None, told, self.examples),
-            tuple(x if isinstance(x, str) else id(x) for x in by_identity),
-            # Inside a map a shape is that of a shard, and what it is a part of depends on the axes.
-            tuple(bound_axes().items()),
-        )
-
-    def has_matrices(self, pattern: str) -> bool:
-        """Tell whether a glob matches an array of two axes."""
-        return any(len(shape) > 1 and matches(path, pattern) for path, shape in self.shapes.items())
-
-    def __hash__(self) -> int:
-        """Hash the key."""
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether the answer is the same."""
-        return isinstance(other, _Question) and self._key == other._key
+    return _answer(Question(shapes, rules, given, problems, read_part(params, shapes)))
 
 
 # A program has a few trees, each whole and in the parts that its optimizers see.
 @functools.lru_cache(maxsize=32)
-def _answer(question: _Question) -> Mapping[str, Finding]:
+def _answer(question: Question) -> Mapping[str, Finding]:
     """Find the leaf of every parameter, and say in one error all that is not known."""
     shapes, only_names = question.shapes, not question.rules and question.given is None
     findings: dict[str, Finding] = {}
@@ -186,7 +160,7 @@ def _answer(question: _Question) -> Mapping[str, Finding]:
     for path, shape in shapes.items():
         try:
             told = None if only_names else _by_rule(path, question) or _given(path, question)
-            findings[path] = told or by_name(path, shape, shapes)
+            findings[path] = told or question.by_name(path)
         except UnknownLeafError as error:
             unknown[path] = Unknown(str(error), error.rule)
             continue
@@ -197,8 +171,8 @@ def _answer(question: _Question) -> Mapping[str, Finding]:
     return MappingProxyType(findings)
 
 
-def _given(path: str, question: _Question) -> Finding | None:
-    """Find a parameter's leaf among the given ones; None where none are given at all."""
+def _given(path: str, question: Question) -> Finding | None:
+    """Find a parameter's leaf among the given ones."""
     if question.given is None:
         return None
     if path not in question.given:
@@ -208,7 +182,7 @@ def _given(path: str, question: _Question) -> Finding | None:
     return Finding(leaf, leaf.why, leaf.assumed)
 
 
-def _by_rule(path: str, question: _Question) -> Finding | None:
+def _by_rule(path: str, question: Question) -> Finding | None:
     """Find a parameter's leaf by the first rule that matches; None where none does."""
     shape, known = question.shapes[path], (question.given or {}).get(path)
     for pattern, target in question.rules:
@@ -231,13 +205,13 @@ def _by_rule(path: str, question: _Question) -> Finding | None:
         if len(shape) < 2 or (is_vector and target != "hidden"):
             return Finding(Leaf("vector"), f"{reason}; a vector")
         if known is None and target == "hidden":
-            known = by_name(path, shape, question.shapes).leaf
+            known = question.by_name(path).leaf
         if known is not None and known.role != "vector" and known.output:
             # Only hidden matrices are computed piece by piece.
             split = known.split if target == "hidden" else None
             return Finding(dataclasses.replace(known, role=target, split=split), reason)
         if len(shape) != 2:
-            needed = f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf"
-            raise UnknownLeafError(needed, likely(shape, target))
+            why = f"{reason} names a role, and rank {len(shape)} needs axes too: give a Leaf"
+            raise UnknownLeafError(why, likely(shape, target))
         return Finding(Leaf(target, 0, 1), reason)  # pyright: ignore[reportArgumentType]
     return None

@@ -37,15 +37,19 @@ class LikeParameters(NamedTuple):
 
 def message(unknown: Mapping[str, Unknown], shapes: Mapping[str, Shape]) -> str:
     """Name every parameter that is not known, folded over the numbers of layers, with rules to paste."""
+    return (
+        f"cannot tell what {len(unknown)} of {len(shapes)} parameters are. Rules that settle them, to be put before "
+        f"others once you have checked roles and axes:\nrules=[\n{rule_lines(unknown, shapes)}\n]\n{ELSE}"
+    )
+
+
+def rule_lines(unknown: Mapping[str, Unknown], shapes: Mapping[str, Shape]) -> str:
+    """Write the rules that settle these parameters, one line for like ones."""
     groups = _groups(unknown, shapes)
     lines = [f"    {_line(group, shapes)}" for group in groups[:SHOWN]]
     if len(groups) > SHOWN:
         lines.append(f"    # and {len(groups) - SHOWN} more kinds; these come first")
-    rules = "\n".join(lines)
-    return (
-        f"cannot tell what {len(unknown)} of {len(shapes)} parameters are. Rules that settle them, to be put before "
-        f"others once you have checked roles and axes:\nrules=[\n{rules}\n]\n{ELSE}"
-    )
+    return "\n".join(lines)
 
 
 def likely(shape: Shape, role: str = "hidden") -> Leaf | str:

@@ -18,7 +18,7 @@ def placement_report(
     leaves: Leaves | None = None,
     rules: Rules = (),
     *,
-    strict: bool = True,
+    strict: bool | None = None,
 ) -> PlacementReport:
     """Plan one update over a mesh and say what it costs; nothing is computed.
 
@@ -46,6 +46,6 @@ def placement_report(
     """
     placement = placement or OverMesh()
     arrays = by_path(params)
-    found = findings(params, leaves, rules, strict=strict)
+    found = findings(params, leaves, rules, strict=strict is not False)
     hidden = {path: entry.leaf for path, entry in found.items() if entry.leaf.role == "hidden"}
     return report(op or best(), placement, [Work(arrays[path], leaf, path=path) for path, leaf in hidden.items()])

@@ -48,9 +48,9 @@ NNX_TABLE = {
     "norm/bias": ("vector", (), (), False),
     "up/kernel": (H, (0,), (1,), False),
     "up/bias": ("vector", (), (), False),
-    "conv1/kernel": (H, (0, 1), (2,), False),
-    "conv2/kernel": (H, (0, 1, 2), (3,), False),
-    "conv_depthwise/kernel": ("vector", (), (), True),
+    "conv1/kernel": ("input", (0, 1), (2,), True),
+    "conv2/kernel": ("input", (0, 1, 2), (3,), True),
+    "conv_depthwise/kernel": ("vector", (), (), False),
     "router/kernel": ("router", (0,), (1,), False),
     "lm_head/kernel": ("head", (0,), (1,), False),
     "pos_embed": ("embedding", (1,), (2,), False),
@@ -116,14 +116,15 @@ def test_grouped_query_attention():
 
 
 def test_fused_kernels_and_experts():
-    found = find({"qkv": {"kernel": jnp.zeros((4, 12))}, "experts": {"up": {"kernel": jnp.zeros((5, 4, 8))}}})
+    experts = {"up": {"kernel": jnp.zeros((5, 4, 8))}, "down": {"kernel": jnp.zeros((5, 8, 4))}}
+    found = find({"qkv": {"kernel": jnp.zeros((4, 12))}, "experts": experts})
     assert found["qkv/kernel"].leaf.split == om.Split((4, 4, 4))
     assert found["qkv/kernel"].assumed
     assert found["experts/up/kernel"].leaf == om.Leaf(H, 1, 2)
 
 
 def test_unknown_leaves_are_all_named_with_a_cure():
-    tree = {"scan": {"up": {"kernel": jnp.zeros((3, 4, 8))}, "down": {"kernel": jnp.zeros((3, 8, 4))}}}
+    tree = {"scan": {"up": {"kernel": jnp.zeros((3, 4, 8))}, "down": {"kernel": jnp.zeros((3, 8, 5))}}}
     with pytest.raises(om.UnknownLeafError) as error:
         om.leaves(tree)
     text = str(error.value)

@@ -16,7 +16,7 @@ import optax_muon as om
 
 PARAMS = {
     "up": {"kernel": jax.ShapeDtypeStruct((4, 8), jnp.float32), "bias": jax.ShapeDtypeStruct((8,), jnp.float32)},
-    "Dense_1": {"kernel": jax.ShapeDtypeStruct((8, 5), jnp.float32)},
+    "down": {"kernel": jax.ShapeDtypeStruct((8, 5), jnp.float32)},
 }
 
 
@@ -45,8 +45,8 @@ def test_a_fitting_state_passes_in_every_form():
 
 def test_a_changed_partition_names_the_parameter_with_before_and_after():
     found = jax.eval_shape(tx().init, PARAMS)
-    text = problem(tx(rules=[("Dense_1/*", "head")]), PARAMS, found)
-    assert "Dense_1/kernel: hidden/0/average -> other/0/mu, other/0/nu" in text
+    text = problem(tx(rules=[("down/*", "head")]), PARAMS, found)
+    assert "down/kernel: hidden/0/average -> other/0/mu, other/0/nu" in text
     assert "up/kernel" not in text
 
 
@@ -62,10 +62,10 @@ def test_another_model_and_another_shape():
     found = jax.eval_shape(tx().init, PARAMS)
     assert "up/kernel: hidden/0/average float32[4, 8] -> float32[4, 16]" in problem(tx(), grown, found)
     fewer = {"up": PARAMS["up"]}
-    assert "hidden/0/average/Dense_1/kernel -> nothing" in problem(tx(), fewer, found)
-    more = PARAMS | {f"more_{i}": PARAMS["Dense_1"] for i in range(20)}
+    assert "hidden/0/average/down/kernel -> nothing" in problem(tx(), fewer, found)
+    more = PARAMS | {f"more_{i}_down": PARAMS["down"] for i in range(20)}
     text = problem(tx(), more, found)
-    assert "more_0/kernel: nothing -> hidden/0/average" in text
+    assert "more_0_down/kernel: nothing -> hidden/0/average" in text
     assert "... and 12 more" in text
 
 
@@ -75,8 +75,8 @@ def test_a_checkpoint_of_another_optimizer_is_told_from_its_metadata(tmp_path):
     checkpointer.wait_until_finished()
     found = checkpointer.metadata(tmp_path / "state").item_metadata.tree
     om.check_state(tx(), PARAMS, found)
-    text = problem(tx(rules=[("Dense_1/*", "head")]), PARAMS, found)
-    assert "Dense_1/kernel: hidden/0/average -> other/0/mu, other/0/nu" in text
+    text = problem(tx(rules=[("down/*", "head")]), PARAMS, found)
+    assert "down/kernel: hidden/0/average -> other/0/mu, other/0/nu" in text
 
 
 def test_a_checkpoint_of_an_nnx_optimizer(tmp_path):
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_an_nnx_optimizer(tmp_path):
 
 
 def test_the_page_shows_this_message():
-    text = problem(tx(rules=[("Dense_1/*", "head")]), PARAMS, jax.eval_shape(tx().init, PARAMS))
+    text = problem(tx(rules=[("down/*", "head")]), PARAMS, jax.eval_shape(tx().init, PARAMS))
     assert text in (pathlib.Path(__file__).parents[2] / "docs" / "flax.md").read_text()
 
 
@@ -106,7 +106,7 @@ def test_a_shape_that_changed_since_init_is_named_in_the_update():
     with pytest.raises(ValueError, match=r"up/bias: other/0/mu float32\[8\] -> float32\[9\]"):
         update(grown, state, grown)
     fewer = zeros({"up": PARAMS["up"]})
-    with pytest.raises(ValueError, match="hidden/0/average/Dense_1/kernel -> nothing"):
+    with pytest.raises(ValueError, match="hidden/0/average/down/kernel -> nothing"):
         update(fewer, state, fewer)
     assert all((x == 0).all() for x in jax.tree.leaves(state)), "nothing is overwritten"
 
@@ -134,7 +134,7 @@ def test_a_mesh_axis_that_does_not_exist_is_named_with_its_leaf():
 
 def test_leaves_of_another_tree_are_named():
     leaves = {"up": {"kernel": om.Leaf("hidden", 0, 1), "bias": om.Leaf("vector")}}
-    with pytest.raises(om.UnknownLeafError, match="Dense_1/kernel.*8, 5.*the given leaves have no such path"):
+    with pytest.raises(om.UnknownLeafError, match="down/kernel.*8, 5.*the given leaves have no such path"):
         om.label(PARAMS, leaves)
     leaves["up"]["kernel"] = om.Leaf("hidden", 0, 2)
     with pytest.raises(ValueError, match=r"up/kernel: shape \(4, 8\) has no distinct axes"):

@@ -49,12 +49,12 @@ def mix():
 X = jnp.zeros((2, 8))
 ERRORS = {
     "rank 2": lambda rules: om.leaves(zeros({"linear/weight": (4, 8)}), rules),
-    "rank 3": lambda rules: om.leaves(zeros({"layers/up/kernel": (3, 4, 8), "layers/up/bias": (3, 8)}), rules),
+    "rank 3": lambda rules: om.leaves(zeros({"layers/up/kernel": (3, 4, 8), "layers/up/beta": (3, 8)}), rules),
     "rank 4": lambda rules: om.leaves(zeros({"layers/query/kernel": (3, 4, 2, 8)}), rules),
     "brackets": lambda rules: om.leaves(zeros({f"h[{i}]/up/kernel": (3, 4, 8) for i in range(3)}), rules),
     "top": lambda rules: om.leaves(zeros({"kernel": (3, 4, 8), "a/kernel": (3, 4), "b/kernel": (3, 4, 3, 5)}), rules),
     "norms": lambda rules: om.leaves(
-        zeros({f"layers/{i}/{m}/weight": s for i in range(3) for m, s in {"up": (4, 8), "norm": (4,)}.items()}), rules
+        zeros({f"layers/{i}/{m}/weight": s for i in range(3) for m, s in {"up": (4, 4), "norm": (4,)}.items()}), rules
     ),
     "deep": lambda rules: om.leaves(
         zeros({f"layers/{i}/{m}/kernel": s for i in range(9) for m, s in {"up": (2, 4, 8), "a/up": (4, 8)}.items()}),

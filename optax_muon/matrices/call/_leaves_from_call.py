@@ -6,12 +6,14 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from optax_muon.matrices._by_name import HEAD_MODULE, Finding, Rules, UnknownLeafError, by_name
+from optax_muon.matrices._by_name import Finding, Rules, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import find
 from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.call._summary import Problem
+from optax_muon.matrices.names._read import by_name
+from optax_muon.matrices.names._words import HEAD_MODULE
 
 
 def leaves_from_call(

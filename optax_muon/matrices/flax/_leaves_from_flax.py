@@ -14,6 +14,7 @@ from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.flax._reading import Modules, alone
 from optax_muon.matrices.flax._roles import Attention, routers
 from optax_muon.matrices.flax._with_call import with_call
+from optax_muon.matrices.flax._with_names import with_names
 
 
 def leaves_from_flax(
@@ -87,7 +88,7 @@ def leaves_from_flax(
         fn, params, inputs = call
         reading = with_call(reading, findings_from_call(fn, params, inputs, example_options), attention)
     else:
-        reading = alone(reading)
+        reading = with_names(alone(reading))
     # Routers last: only now is it known how many experts stand beside a layer called gate.
     leaves = reading.leaves | routers({path: x.shape for path, x in by_path(reading.shapes).items()}, reading.leaves)
     if strict:

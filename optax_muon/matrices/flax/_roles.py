@@ -5,26 +5,28 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from optax_muon.matrices._by_name import (
-    ATTENTION_OUT,
-    EMBEDDING_NAME,
-    FEED_FORWARD,
-    FUSED_QKV,
-    HEAD_MODULE,
-    QUERY_KEY_VALUE,
-    ROUTER_MODULE,
-    VECTOR_NAME,
-    Finding,
-    UnknownLeafError,
-)
+from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf, Split
 from optax_muon.matrices.flax._layer_axes import Site
 from optax_muon.matrices.flax._layer_table import Cell, cells, lookup
+from optax_muon.matrices.names._words import (
+    ATTENTION_OUT,
+    EMBEDDING_NAME,
+    FEED_FORWARD,
+    FUSED_KV,
+    FUSED_QKV,
+    HEAD_MODULE,
+    NO_HEAD,
+    QUERY_KEY_VALUE,
+    ROUTER_MODULE,
+    TOKEN_NAME,
+    VECTOR_NAME,
+)
 
 # Names that wrap a layer and say nothing of it: the name before them counts.
 WRAPPERS = ("lora", "base_module", "layer_instance", "cell")
-FUSED = {**dict.fromkeys(FUSED_QKV, 3), "kv": 2, "kv_proj": 2}
-OUT = (*ATTENTION_OUT, "attn_vec")
+FUSED = {**dict.fromkeys(FUSED_QKV, 3), **dict.fromkeys(FUSED_KV, 2)}
+OUT = ATTENTION_OUT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,7 @@ def without_layer(site: Site) -> Finding:
     # Lists number their members: biases/0 is named biases.
     name = next((token for token in reversed(site.path.split("/")) if not token.isdigit()), site.name)
     shape, kind = site.shape, type(site.module).__name__
-    if VECTOR_NAME.fullmatch(name):
+    if VECTOR_NAME.fullmatch(name) or TOKEN_NAME.fullmatch(name):
         return Finding(Leaf("vector"), f"{name} of {kind}")
     if len(shape) < 2:
         return Finding(Leaf("vector"), f"rank {len(shape)}")
@@ -100,9 +102,9 @@ def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
         return _settled(found.leaf, f"{cell.reason}: {found.reason}")
     # Only names are left; attention goes first, since its ``out`` is called as many a head is.
     for role, pattern in (("head", HEAD_MODULE), ("router", ROUTER_MODULE)):
-        if pattern.fullmatch(label.lower()):
+        if pattern.fullmatch(label.lower()) and not NO_HEAD.fullmatch(label.lower()):
             return _settled(dataclasses.replace(found.leaf, role=role, split=None), f"module {label!r}: {found.reason}")
-    if FEED_FORWARD.fullmatch(label.lower()) and not label.lower().startswith("fc"):  # many a head is called fc
+    if FEED_FORWARD.fullmatch(label.lower()):
         return _settled(found.leaf, f"feed-forward {label!r}: {found.reason}")
     # A head is one of its kind; what stands in a stack beside other layers is none.
     if site.stacked:

@@ -234,8 +234,7 @@ class Layer:
 
 def test_modules_that_are_pytrees():
     model = {"up": Layer(jnp.ones((8, D)) / 8, jnp.zeros(8)), "head": Layer(jnp.ones((5, 8)) / 8, jnp.zeros(5))}
-    with pytest.raises(om.UnknownLeafError, match="'weight' is .in, out. in some libraries"):
-        om.label(model)
+    assert om.leaves(model)["up"].weight == om.Leaf("hidden", 1, 0), "its bias is as long as its outputs"
     rules = [("head/weight", om.Leaf("head", 1, 0)), ("weight", om.Leaf("hidden", reduction=1, output=0))]
     probe = Probe()
     tx = om.for_matrices(functools.partial(om.muon, 0.1, placement=probe), optax.sgd(0.1), rules=rules)

@@ -1,0 +1,1 @@
+"""Reading a plain tree: names, shapes and what stands beside."""
