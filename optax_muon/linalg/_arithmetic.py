@@ -102,8 +102,9 @@ BFLOAT16 = Arithmetic(storage=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT)
 
 def accumulator_dtype(dtype: Any) -> Any:
     """Widen float8, float16 and bfloat16 to float32; leave float32, float64 and complex as they are."""
-    # JAX does not promote float8 by itself.
-    return jnp.dtype(jnp.float32) if jnp.dtype(dtype).itemsize == 1 else jnp.promote_types(dtype, jnp.float32)
+    # By hand: JAX does not promote float8, and under strict promotion nothing.
+    dtype = jnp.dtype(dtype)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 def squarable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
