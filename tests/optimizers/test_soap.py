@@ -100,7 +100,8 @@ def test_rank_one_and_zero_gradients_stay_finite():
         updates, _ = one(om.soap(0.1, basis=om.linalg.EigenBasis(refresh_every=1), leaves=LEAVES), grads, PARAMS)
         for u in updates:
             assert jnp.isfinite(u["w"]).all()
-            assert jnp.abs(u["w"]).max() <= 2.0
+            # In a null space rounding decides, so a machine's steps are its own; over eps they would be 1e7.
+            assert jnp.abs(u["w"]).max() <= 10.0
 
 
 def test_state_sizes_and_options():

@@ -15,6 +15,7 @@ from optax_muon.linalg._decompositions import eigenvectors, orthonormal
 
 SIDES = ("left", "right")
 KEEP, DECOMPOSE, ITERATE = 0, 1, 2
+WHITENED = 7 / 16  # of `squarable`: a gradient of 1e30 over the root of its own size is 1e15, and stays as it is
 
 
 def initial_factors(shape: tuple[int, ...], dtype: Any, max_side: int) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from optax_muon.linalg._map import Info
 from optax_muon.linalg.subspace._eigenbasis import (
     KEEP,
     SIDES,
+    WHITENED,
     Refresh,
     followed,
     from_basis,
@@ -98,9 +99,8 @@ class LaggedWhitening(GradientOp):
                 continue
             along, scale = (-1 if side == "left" else -2), scales.get(other, 1)
             half = to_basis(g, {other: bases[other]} if other in bases else {}) / scale
-            factor = (
-                self.decay * old[f"{side}_factor"] + (1 - self.decay) * gram(squarable(half), side) / g.shape[along]
-            )
+            learned = gram(squarable(half, WHITENED), side) / g.shape[along]
+            factor = self.decay * old[f"{side}_factor"] + (1 - self.decay) * learned
             seen = jnp.mean(jnp.square(bounded_entries(projected / scale)), axis=along)
             values = self.decay * old[f"{side}_values"] + (1 - self.decay) * seen
             least = max(10.0, min(g.shape[-2 if side == "left" else -1], self.largest)) ** -2

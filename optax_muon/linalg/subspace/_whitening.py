@@ -15,6 +15,7 @@ from optax_muon.linalg._scale import length
 from optax_muon.linalg.subspace._eigenbasis import (
     KEEP,
     SIDES,
+    WHITENED,
     Refresh,
     followed,
     from_basis,
@@ -97,7 +98,7 @@ class KroneckerWhitening(GradientOp):
             if side in old:
                 # The division comes before the product, which keeps huge and tiny gradients in range.
                 scaled = _scaled(to_basis(g, _only(old, other)), _only(roots, other))
-                learned = gram(squarable(scaled), side) / x.shape[-1 if side == "left" else -2]
+                learned = gram(squarable(scaled, WHITENED), side) / x.shape[-1 if side == "left" else -2]
                 new[f"{side}_factor"] = self.decay * old[f"{side}_factor"] + (1 - self.decay) * learned
                 new[side] = followed(old[side], new[f"{side}_factor"], self.how)
         bases = {side: new[side] for side in SIDES if side in new}
