@@ -49,9 +49,9 @@ LIBRARIES = ("jax", "jaxlib", "flax", "haiku", "equinox", "optax_muon")
 def source_of(eqn: Any) -> str:
     """Name of the primitive and the model's own line, e.g. ``dot_general at model.py:41``."""
     name = eqn.primitive.name
-    traceback = eqn.source_info.traceback
+    traceback, folders = eqn.source_info.traceback, _folders()
     for frame in traceback.frames if traceback is not None else ():
-        if frame.line_num and not frame.file_name.startswith(_folders()):
+        if frame.line_num and not frame.file_name.startswith(folders):
             return f"{name} at {pathlib.PurePath(frame.file_name).name}:{frame.line_num}"
     return name
 
