@@ -47,6 +47,7 @@ MAPS = [
     linalg.NewtonSchulz(normalize=linalg.PowerIteration()),
     linalg.OfSameNorm(linalg.NewtonSchulz()),
     linalg.best(),
+    linalg.best(linalg.YOU_2025, arithmetic=linalg.BFLOAT16),
     linalg.PolynomialCap(1.0),
     linalg.QDWHPolar(),
     linalg.SVDPolar(),

@@ -25,8 +25,9 @@ DATA = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
 STEPS = 150
 
 
+# The first and the third have their minimum within the unit ball of the norms of Scion, which never leaves it.
 def parabola(w):
-    return jnp.sum(jnp.square(w - 1))
+    return jnp.sum(jnp.square(w - 0.2))
 
 
 def valley(w):
@@ -36,7 +37,7 @@ def valley(w):
 
 def factors(w):
     """The distance of a square from a matrix of lower rank."""
-    target = jnp.outer(jnp.arange(1.0, 5.0), jnp.arange(1.0, 5.0)) / 8
+    target = jnp.outer(jnp.arange(1.0, 5.0), jnp.arange(1.0, 5.0)) / 64
     return jnp.sum(jnp.square(jnp.matmul(w, w.mT, precision="highest") - target))
 
 
@@ -179,4 +180,9 @@ def test_updates_have_their_parameters_sharding_types(card):
         tx = optax.with_extra_args_support(build(card))
         step = functools.partial(tx.update, value=jnp.float32(1.0))
         updates, _ = jax.eval_shape(step, params, jax.eval_shape(tx.init, params), params)
-    jax.tree.map(lambda u, p: chex.assert_equal(u.sharding.spec, p.sharding.spec), updates, params)
+
+    def cuts(x):
+        """The mesh axes of every dimension; a spec may leave out the last ones."""
+        return (*x.sharding.spec, *[None] * (x.ndim - len(x.sharding.spec)))
+
+    jax.tree.map(lambda u, p: chex.assert_equal(cuts(u), cuts(p)), updates, params)

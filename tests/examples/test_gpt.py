@@ -114,6 +114,7 @@ def test_a_bad_option_gets_one_clear_line(options, message, capsys, monkeypatch)
     assert message in lines[0]
 
 
+@pytest.mark.slow
 def test_byte_pairs_and_adamw_with_everything_around_it(tmp_path):
     around = {"accumulate": 2, "clip": 1, "schedule": "cosine", "dtype": "bfloat16", "qk-clip": 0.5}
     options = {"tokens": "bpe", "optimizer": "adamw", "steps": 6, **around, "out": tmp_path}
@@ -124,6 +125,7 @@ def test_byte_pairs_and_adamw_with_everything_around_it(tmp_path):
     assert logits[0] > 1 > logits[-1]
 
 
+@pytest.mark.slow
 def test_comparison_writes_table_plot_and_record_and_goes_on(tmp_path):
     command = [
         sys.executable,

@@ -103,6 +103,7 @@ def test_parameters_and_their_momentum_are_cut_along_axes_that_are_no_layers():
     assert {(2, 2, 2, 8), (2, 2, 8, 2), (2, 16, 8)} <= momentum
 
 
+@pytest.mark.slow
 def test_a_tensor_axis_cuts_heads_and_features_and_leaves_the_curve():
     made, params, state = started(8, tensor=2)
     blocks = params["blocks"]
@@ -118,6 +119,7 @@ def test_a_tensor_axis_cuts_heads_and_features_and_leaves_the_curve():
     np.testing.assert_allclose(curve(made, params, state, range(8))[0], curve(*started(1), range(8))[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rematerialised_blocks_have_the_same_gradients():
     made = compiled(1)
     again = linen.Training(linen.GPT(CONFIG, remat=True), RECIPE, linen.mesh_of(linen.found(1)))

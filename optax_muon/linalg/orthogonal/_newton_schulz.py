@@ -71,7 +71,7 @@ def odd_polynomial(
     if scale is not None:
         outer, inner = outer * scale, inner * scale
     # Summed in the accumulator's dtype; the caller rounds to storage, once a step.
-    return outer * x + arithmetic.matmul(inner.astype(x.dtype), x)
+    return outer * x.astype(gram.dtype) + arithmetic.matmul(inner.astype(x.dtype), x)
 
 
 def even_polynomial(gram: Array, row: Array, arithmetic: Arithmetic, storage: jax.typing.DTypeLike) -> Array:
