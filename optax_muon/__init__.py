@@ -54,11 +54,11 @@ __all__ = [
     "shapes",
     "transforms",
     # which parameter goes where
+    "AssumedLeafWarning",
     "Attention",
     "Leaf",
     "Leaves",
     "Split",
-    "AssumedLeafWarning",
     "UnknownLeafError",
     "check_state",
     "describe",

@@ -12,6 +12,7 @@ OLDEST = (
     "matrices/call/test_products.py",
     "matrices/call/test_control_flow.py",
     "matrices/test_by_name.py",
+    "matrices/names/test_layouts.py",
     "matrices/test_partition.py",
     # Meshes with Auto and with Explicit axes, checkpoints.
     "placement/test_local.py",

@@ -22,7 +22,9 @@ TABLES = {
 OTHERS = {
     f"{type(op).__name__}, map {i}": op for i, op in enumerate(MAPS) if getattr(op, "arithmetic", None) not in LOW
 }
-GATES = {"Gated": linalg.Gated(linalg.SpectralGap(3.0))}  # a gap of 1, where the spectrum repeats, is on the threshold
+GATES = {
+    "Gated": linalg.Gated(linalg.LargeEnough(3.0))
+}  # a gap of equal singular values is rounding, and that grows with them
 FLOAT32 = TABLES | {name: op for name, op in OTHERS.items() if not isinstance(op, linalg.Gated)} | GATES
 SMALL = (linalg.PolynomialCap, linalg.SoftCap)  # defined for singular values up to a bound
 ROUNDING = 6e-6  # of a float32 singular value, in units of the largest: the decompositions' own is 1e-6
