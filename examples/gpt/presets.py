@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 from gpt.layers import GPTConfig
 
 # GPT-2's (Radford et al. 2019), with the batch of half a million tokens that its reproductions train with; the
@@ -40,8 +39,8 @@ def flops_per_token(config: GPTConfig) -> float:
     return 6.0 * weights + 12.0 * config.layers * config.width * config.context
 
 
-def peak_of(device: jax.Device) -> float | None:
-    """Give a device's FLOP/s in bfloat16; None where its kind is not in the table."""
+def peak_of(device: Any) -> float | None:
+    """Give a `jax.Device`'s FLOP/s in bfloat16; None where its kind is not in the table."""
     kind = device.device_kind
     names = [name for name in PEAK if kind == name or (name.startswith("NVIDIA") and kind.startswith(name))]
     return PEAK[names[0]] if names else None

@@ -130,8 +130,8 @@ class Rows:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, row: int) -> Int[np.ndarray, " T+1"]:
-        row = operator.index(row)
+    def __getitem__(self, index: int) -> Int[np.ndarray, " T+1"]:
+        row = operator.index(index)
         which = int(np.searchsorted(self.ends, row, side="right"))
         start = (row - (int(self.ends[which - 1]) if which else 0)) * self.context
         return np.asarray(self.files[which][start : start + self.context + 1], np.int32)

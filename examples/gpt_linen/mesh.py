@@ -1,6 +1,7 @@
 """Where parameters and activations lie: one mesh axis cuts batch and matrices, another one heads and features."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ TENSOR = {
 }
 
 
-def found(count: int | None) -> list[jax.Device]:
+def found(count: int | None) -> list[Any]:
     """Give the first ``count`` devices, or all of them."""
     devices = jax.devices()
     if count is not None and count > len(devices):
@@ -34,7 +35,7 @@ def found(count: int | None) -> list[jax.Device]:
     return devices[:count]
 
 
-def mesh_of(devices: list[jax.Device], tensor: int = 1) -> Mesh:
+def mesh_of(devices: list[Any], tensor: int = 1) -> Mesh:
     """Lay devices along ``data``, which cuts batch and matrices, and ``tensor``, which cuts heads and features."""
     if len(devices) % tensor:
         raise OptionError(f"argument --tensor: {tensor} does not divide {len(devices)} devices")
@@ -49,7 +50,8 @@ def init(model: GPT, key: Array) -> PyTree:
 
 def shard(path: tuple, shape: jax.ShapeDtypeStruct, leaf: om.Leaf, mesh: Mesh) -> NamedSharding:
     """Cut a leaf along its tensor axis, and a matrix along its longest other axis that ``data`` divides, not layers."""
-    name, spec = "/".join(key.key for key in path), [None] * len(shape.shape)
+    name = "/".join(key.key for key in path)
+    spec: list[str | None] = [None] * len(shape.shape)
     data, tensor = mesh.shape["data"], mesh.shape["tensor"]
     if tensor > 1 and name in TENSOR:
         if shape.shape[TENSOR[name]] % tensor:

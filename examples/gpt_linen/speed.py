@@ -65,7 +65,7 @@ def measure(training: Training, params: PyTree, state: PyTree, tokens: Int[Array
                 seconds.append(time.perf_counter() - began)
     whole, alone = (statistics.median(seconds) for seconds in times.values())
     mesh, config = training.by_batch.mesh, training.model.config
-    first = mesh.devices.flat[0]
+    first = jax.devices()[0]
     rate = tokens.shape[0] * config.context / whole
     peak = presets.peak_of(first)
     used = None if peak is None else rate * presets.flops_per_token(config) / (peak * mesh.size)

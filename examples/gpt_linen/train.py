@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import jax
 import jax.numpy as jnp
-from gpt import options, shards
+from gpt import data, options, shards
 from gpt.errors import OptionError
 from gpt.layers import generate
 from gpt.run import run
@@ -37,10 +37,10 @@ FEW_STEPS = 50  # a run with fewer of them is no place to time steps
 
 def training_of(args: argparse.Namespace, config: GPTConfig, mesh: Mesh) -> Training:
     """Compile what the options ask for."""
-    data = mesh.shape["data"]
-    if args.batch // args.accumulate % data:
+    cut = mesh.shape["data"]
+    if args.batch // args.accumulate % cut:
         micro = f"{args.batch // args.accumulate} sequences of a micro-batch"
-        raise OptionError(f"argument --batch: {data} devices do not divide the {micro}")
+        raise OptionError(f"argument --batch: {cut} devices do not divide the {micro}")
     dtype = None if args.dtype == "float32" else jnp.dtype(args.dtype)
     model = GPT(config, dtype, args.recipe.qk_clip is None, remat=args.remat)
     return Training(model, args.recipe, mesh)
@@ -57,7 +57,10 @@ class Trainer:
 
     def _batches(self, args: argparse.Namespace, text: Text) -> Batches:
         size = (args.batch, args.context, self.training.by_batch)
-        return FromShards(text, *size, args.seed) if isinstance(text, shards.Folder) else FromText(text, *size)
+        if isinstance(text, shards.Folder):
+            return FromShards(text, *size, args.seed)
+        assert isinstance(text, data.Corpus), "a text is in memory or in files"
+        return FromText(text, *size)
 
     def step(self, step: int, key: Array) -> tuple[Array, Array]:
         tokens = self.batches.at(step, key)

@@ -102,7 +102,9 @@ def check(batch: Batch):
     assert (y[zero] == 0).all(), "zero gave something"
     s = np.linalg.svd(x[~nan], compute_uv=False)
     low, high = bounds(batch.name, s) if spectral(batch.name) else orthogonal(s)
-    floor = STEEP.get(type(FLOAT32[batch.name]), 2e-4) + (0 if batch.dtype == "float32" else 1e-2)
+    floor = STEEP.get(type(FLOAT32[batch.name]), 2e-4) + (
+        0 if batch.dtype == "float32" else 1.5e-2
+    )  # four roundings to bfloat16
     rounding = floor * np.maximum(high.max(-1), 1.0 if isinstance(FLOAT32[batch.name], linalg.Kaon) else 1e-30)
     size = np.linalg.norm(y[~nan], axis=(1, 2))
     square = [np.sqrt((np.clip(f, 0, None) ** 2).sum(-1)) for f in (np.minimum(abs(low), abs(high)) * (low * high > 0),
