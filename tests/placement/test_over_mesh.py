@@ -184,7 +184,7 @@ def test_shapes_that_share_a_run_do_not_mix():
         run = jax.jit(lambda tree: lift.apply(tree, None)[0])
         found = census(run.lower(placed(given, mesh, specs)).compile())
         result = run(placed(given, mesh, specs))
-    close(result, expected)
+    close(result, expected, atol=5e-6)  # padded to one shape, products sum in another order
     assert np.isnan(result["tall"]).any(axis=(1, 2)).tolist() == [False, True, False]
     assert found.flops == pytest.approx(plain_flops(8, 24) + plain_flops(4, 8), rel=1e-6)
 
