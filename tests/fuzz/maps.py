@@ -20,7 +20,9 @@ TABLES = {
     for i, table in enumerate(linalg.TABLES)
 }
 OTHERS = {
-    f"{type(op).__name__}, map {i}": op for i, op in enumerate(MAPS) if getattr(op, "arithmetic", None) not in LOW
+    f"{type(op).__name__}, map {i}": op
+    for i, op in enumerate(MAPS)
+    if getattr(getattr(op, "plain", op), "arithmetic", None) not in LOW
 }
 # A gap of equal singular values is rounding, and that grows with them: this gate looks at the norm.
 GATES = {"Gated": linalg.Gated(linalg.LargeEnough(3.0))}
