@@ -53,12 +53,12 @@ class MLP(nnx.Module):
     """784 pixels to ten digits through two hidden layers."""
 
     def __init__(self, widths: tuple[int, int], rngs: nnx.Rngs):
-        self.first = nnx.Linear(784, widths[0], rngs=rngs)
-        self.second = nnx.Linear(*widths, rngs=rngs)
+        self.up = nnx.Linear(784, widths[0], rngs=rngs)
+        self.mlp = nnx.Linear(*widths, rngs=rngs)
         self.head = nnx.Linear(widths[1], 10, rngs=rngs)
 
     def __call__(self, pixels: Array) -> Array:
-        return self.head(nnx.relu(self.second(nnx.relu(self.first(pixels)))))
+        return self.head(nnx.relu(self.mlp(nnx.relu(self.up(pixels)))))
 
 
 def digits(widths: tuple[int, int] = (128, 64), batch: int = 64) -> Workload:

@@ -1,6 +1,5 @@
 """The examples as a user runs them: the training script, its resumption, its errors; the comparison; the quickstart."""
 
-import csv
 import json
 import os
 import pathlib
@@ -16,12 +15,12 @@ from flax import nnx
 from gpt_nnx.model import GPT, GPTConfig
 
 import optax_muon as om
+from tests.examples.tiny import column, final
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAIN = [sys.executable, str(ROOT / "examples/gpt_nnx/train.py")]
 SIZES = {"layers": 1, "width": 16, "heads": 2, "context": 16, "batch": 2, "eval-every": 4, "steps": 12}
 TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
-FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
 
 
 def environment():
@@ -31,17 +30,6 @@ def environment():
 
 def train(*options, check=True):
     return subprocess.run([*TRAIN, *TINY, *options], capture_output=True, text=True, env=environment(), check=check)
-
-
-def final(text):
-    match = FINAL.fullmatch(text.strip().splitlines()[-1])
-    assert match, text
-    return match.groups()
-
-
-def column(out, name):
-    with (out / "metrics.csv").open(newline="") as file:
-        return [row[name] for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")

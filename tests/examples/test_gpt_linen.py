@@ -5,7 +5,6 @@ import functools
 import os
 import pathlib
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from gpt.recipe import Recipe
 from gpt_linen.model import from_nnx
 from gpt_nnx import training
 from gpt_nnx.model import GPTConfig
+
+from tests.examples.tiny import final
 
 CONFIG = GPTConfig(vocabulary=16, context=16, layers=2, width=16, heads=2)
 IDS = jnp.asarray(np.random.default_rng(0).zipf(1.5, 4000).clip(0, 15), jnp.uint8)
@@ -129,15 +130,12 @@ def test_rematerialised_blocks_have_the_same_gradients():
         np.testing.assert_allclose(x, y, atol=1e-6)
 
 
-FINAL = re.compile(r"final step=(\d+) train_loss=([\d.]+) val_loss=([\d.]+) seconds=[\d.]+")
 SIZES = {"layers": 1, "width": 16, "heads": 2, "context": 16, "batch": 8, "eval-every": 2, "steps": 10}
 TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
 
 
-def final(text):
-    match = FINAL.fullmatch(text.strip().splitlines()[-1])
-    assert match, text
-    return [float(x) for x in match.groups()]
+def losses_of(text):
+    return [float(x) for x in final(text)]
 
 
 def rows(out):
@@ -197,7 +195,7 @@ def test_killed_as_a_process_and_resumed_on_another_number_of_devices(tmp_path):
 
     def run(*arguments):
         done = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment, check=True)
-        return final(done.stdout)
+        return losses_of(done.stdout)
 
     whole = run(tmp_path / "whole", "8")
     out, least = tmp_path / "killed", random.Random(7).randrange(4, 40)

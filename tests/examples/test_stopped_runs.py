@@ -1,20 +1,14 @@
-"""A run that is stopped: by a signal, a loss that is not finite, a full disk, another process in its folder."""
+"""A run that is stopped: by a signal, a loss that is not finite, a full disk."""
 
-import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gpt import data, folder
-from gpt.errors import OptionError
-from gpt.lock import Lock
+from gpt import data
 
 from tests.examples import tiny
 
@@ -22,14 +16,6 @@ from tests.examples import tiny
 @pytest.fixture(autouse=True)
 def _small_text(monkeypatch):
     monkeypatch.setattr(data, "characters", tiny.corpus)
-
-
-def stopped(code, capsys, out, *options, **more):
-    """The last line of a run that stops with a code."""
-    with pytest.raises(SystemExit) as stop:
-        tiny.train(out, *options, **more)
-    assert stop.value.code == code
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def await_path(path):
@@ -52,7 +38,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(number, code, tmp_path, ca
             os.kill(os.getpid(), number)
 
     out, before = tmp_path / "run", signal.getsignal(number)
-    line = stopped(code, capsys, out, trouble=interrupt)
+    line = tiny.stopped(code, capsys, out, trouble=interrupt)
     assert f"stopped by {number.name} after step 6; checkpoint 6 is saved" in line
     assert signal.getsignal(number) is before
     tiny.train(out, "--resume")
@@ -65,7 +51,7 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path, capsys):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    stopped(130, capsys, tmp_path / "run", trouble=interrupt)
+    tiny.stopped(130, capsys, tmp_path / "run", trouble=interrupt)
     assert tiny.steps(tmp_path / "run") == [4]
 
 
@@ -84,7 +70,7 @@ def test_losses_that_stay_not_finite_stop_the_run(bad, tmp_path, capsys):
             trainer.weights = trainer.weights * bad
 
     out = tmp_path / "run"
-    line = stopped(1, capsys, out, "--nonfinite-steps", 4, trouble=spoil)
+    line = tiny.stopped(1, capsys, out, "--nonfinite-steps", 4, trouble=spoil)
     assert "not finite after step 8; checkpoint 4 is saved" in line
     assert len(tiny.column(out, "step")) == 8
     tiny.train(out, "--resume")
@@ -109,7 +95,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, capsys):
             trainer.weights = trainer.weights.at[17].set(np.nan)
 
     out = tmp_path / "run"
-    assert "checkpoint 4 is saved" in stopped(1, capsys, out, "--nonfinite-steps", 2, trouble=spoil)
+    assert "checkpoint 4 is saved" in tiny.stopped(1, capsys, out, "--nonfinite-steps", 2, trouble=spoil)
     assert tiny.steps(out) == [4]
 
 
@@ -118,7 +104,7 @@ def test_a_run_that_ends_not_finite_does_not_succeed(tmp_path, capsys):
         if step == tiny.STEPS:
             trainer.loss = jnp.array(np.nan)
 
-    assert "not finite after step 12" in stopped(1, capsys, tmp_path / "run", trouble=spoil)
+    assert "not finite after step 12" in tiny.stopped(1, capsys, tmp_path / "run", trouble=spoil)
 
 
 def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, capfd):
@@ -156,7 +142,7 @@ def test_metrics_on_a_full_disk(tmp_path, capsys):
             resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run/metrics.csv").stat().st_size + 3, hard))
 
     try:
-        line = stopped(1, capsys, tmp_path / "run", trouble=fill)
+        line = tiny.stopped(1, capsys, tmp_path / "run", trouble=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "File too large" in line
@@ -177,79 +163,3 @@ def test_folders_that_cannot_be_written_get_one_line(tmp_path, capsys):
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
         assert str(out) in lines[0]
-
-
-def test_a_second_process_in_a_folder_gets_one_line(tmp_path, capsys):
-    code = (
-        f"import sys; sys.path.insert(0, 'examples'); from gpt.lock import Lock; import pathlib, time\n"
-        f"with Lock(pathlib.Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    line = stopped(1, capsys, tmp_path)
-    assert f"{tmp_path} is in use by process {holder.pid} on " in line
-    holder.kill()
-    holder.wait()
-    assert (tmp_path / "run.lock").exists(), "what a killed process leaves"
-    tiny.train(tmp_path)
-    assert not (tmp_path / "run.lock").exists()
-
-
-def test_a_lock_says_who_holds_it_and_lets_go(tmp_path):
-    with Lock(tmp_path):
-        held = json.loads((tmp_path / "run.lock").read_text())
-        assert held["pid"] == os.getpid()
-        assert {"host", "start"} <= set(held)
-        with pytest.raises(OptionError, match=f"in use by process {os.getpid()}"), Lock(tmp_path):
-            pass
-    with Lock(tmp_path):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_runs_without_a_folder_never_share_one(tmp_path):
-    (tmp_path / "003").mkdir()
-    args = [tiny.arguments(tmp_path) for _ in range(16)]
-    together, done = threading.Barrier(len(args)), threading.Barrier(len(args))
-    found = []
-
-    def claim(args):
-        together.wait()
-        with folder.claimed(args) as out:
-            found.append(out.name)
-            done.wait()
-
-    threads = [threading.Thread(target=claim, args=(each,)) for each in args]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    assert sorted(found) == [f"{i:03d}" for i in range(4, 20)]
-    assert [path.name for path in tmp_path.iterdir()] == ["003"], "runs that wrote nothing leave nothing"
-
-
-def test_a_thousandth_folder(tmp_path):
-    (tmp_path / "999").mkdir()
-    tiny.train(None, runs=tmp_path)
-    tiny.train(None, "--resume", runs=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1000", "999"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--context", 300000), "argument --context: must be at most 99, "),
-        (("--seed", 2**64), "argument --seed: must be from 0 to 4294967294, not 18446744073709551616"),
-        (("--seed", -1), "argument --seed: must be from 0 to 4294967294, not -1"),
-        (("--steps", 10**30), "argument --steps: must be at most 2147483647"),
-        (("--save-every", 0), "argument --save-every: must be at least 1, not 0"),
-        (("--nonfinite-steps", 0), "argument --nonfinite-steps: must be at least 1, not 0"),
-        (("--resume=newest",), "argument --resume: invalid choice: 'newest'"),
-    ],
-)
-def test_numbers_that_cannot_be_get_one_line(options, message, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        tiny.train(tmp_path / "run", *options)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert message in lines[0]
-    assert not (tmp_path / "run").exists()

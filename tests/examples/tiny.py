@@ -8,6 +8,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from gpt import data, options
 from gpt.run import run
 
@@ -62,6 +63,14 @@ def train(out, *given, trouble=lambda trainer, step: None, runs="runs"):
     given = (*given, "--out", out) if out is not None else given
     args: argparse.Namespace = arguments(runs, *given)
     run(args, lambda args, corpus, config: Trainer(trouble))
+
+
+def stopped(code, capsys, out, *options, **more):
+    """The last line of a run that stops with a code."""
+    with pytest.raises(SystemExit) as stop:
+        train(out, *options, **more)
+    assert stop.value.code == code
+    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def final(text):

@@ -15,6 +15,15 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
+# Attention as Linen's own module has it, whose parameters stand under these names in many projects.
+ATTENTION = """
+    query/kernel           hidden ioo
+    key/kernel             hidden ioo
+    value/kernel           hidden ioo
+    out/kernel             hidden iio
+    pos_embedding          vector|embedding bio
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Nnx:

@@ -1,16 +1,14 @@
 """Big Vision: https://github.com/google-research/big_vision, models in Linen."""
 
-from tests.models.definitions._definition import Linen, absent, definition, ints, shape
+from tests.models.definitions._definition import ATTENTION, Linen, absent, definition, ints, shape
 
-ATTENTION = """
-    query/kernel           hidden ioo
-    key/kernel             hidden ioo
-    value/kernel           hidden ioo
-    out/kernel             hidden iio
-    pos_embedding          vector|embedding bio
+VIT = (
+    ATTENTION
+    + """
     cls                    vector
     probe                  vector
 """
+)
 STACKED = """
     encoderblock/*/bias          vector
     encoderblock/*/scale         vector
@@ -27,9 +25,7 @@ def linen(model, *inputs, **options):
     return Linen(model, inputs, options)
 
 
-@definition(
-    "big_vision/vit", "big_vision/models/vit.py", ATTENTION + "embedding/kernel input iiio\n head/kernel head io"
-)
+@definition("big_vision/vit", "big_vision/models/vit.py", VIT + "embedding/kernel input iiio\n head/kernel head io")
 def vit():
     from big_vision.models import vit
 
@@ -40,7 +36,7 @@ def vit():
 @definition(
     "big_vision/vit_scan",
     "big_vision/models/vit.py",
-    ATTENTION + STACKED + "embedding/kernel input iiio\n head/kernel head io",
+    VIT + STACKED + "embedding/kernel input iiio\n head/kernel head io",
 )
 def vit_scan():
     from big_vision.models import vit
@@ -77,7 +73,7 @@ def bit():
 @definition(
     "big_vision/two_towers",
     "big_vision/models/proj/image_text/two_towers.py",
-    ATTENTION
+    VIT
     + """
     img/embedding/kernel   input iiio
     img/head/kernel        head io

@@ -4,15 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tests.models.definitions._definition import Linen, Nnx, definition, ints, load, shape
-
-ATTENTION = """
-    query/kernel           hidden ioo
-    key/kernel             hidden ioo
-    value/kernel           hidden ioo
-    out/kernel             hidden iio
-    pos_embedding          vector|embedding bio
-"""
+from tests.models.definitions._definition import ATTENTION, Linen, Nnx, definition, ints, load, shape
 
 
 def linen(model, *inputs, **options):

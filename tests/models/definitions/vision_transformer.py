@@ -1,19 +1,26 @@
 """Vision Transformer: https://github.com/google-research/vision_transformer, models in Linen."""
 
-from tests.models.definitions._definition import Linen, definition, shape
+from tests.models.definitions._definition import ATTENTION, Linen, definition, shape
 
-ATTENTION = """
-    query/kernel           hidden ioo
-    key/kernel             hidden ioo
-    value/kernel           hidden ioo
-    out/kernel             hidden iio
-    pos_embedding          vector|embedding bio
+VIT = (
+    ATTENTION
+    + """
     cls                    vector
 """
+)
+
+
+TRANSFORMER = {
+    "num_layers": 2,
+    "mlp_dim": 64,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "attention_dropout_rate": 0.0,
+}
 
 
 @definition(
-    "vision_transformer/vit", "vit_jax/models_vit.py", ATTENTION + "embedding/kernel input iiio\n head/kernel head io"
+    "vision_transformer/vit", "vit_jax/models_vit.py", VIT + "embedding/kernel input iiio\n head/kernel head io"
 )
 def vit():
     import ml_collections
@@ -22,13 +29,7 @@ def vit():
     model = models_vit.VisionTransformer(
         num_classes=10,
         patches=ml_collections.ConfigDict({"size": (8, 8)}),
-        transformer={
-            "num_layers": 2,
-            "mlp_dim": 64,
-            "num_heads": 4,
-            "dropout_rate": 0.0,
-            "attention_dropout_rate": 0.0,
-        },
+        transformer=TRANSFORMER,
         hidden_size=32,
         representation_size=24,
     )
@@ -38,7 +39,7 @@ def vit():
 @definition(
     "vision_transformer/hybrid",
     "vit_jax/models_vit.py",
-    ATTENTION + "conv_root/kernel input iiio\n head/kernel head io",
+    VIT + "conv_root/kernel input iiio\n head/kernel head io",
 )
 def hybrid():
     import ml_collections
@@ -47,13 +48,7 @@ def hybrid():
     model = models_vit.VisionTransformer(
         num_classes=10,
         patches=ml_collections.ConfigDict({"size": (1, 1)}),
-        transformer={
-            "num_layers": 2,
-            "mlp_dim": 64,
-            "num_heads": 4,
-            "dropout_rate": 0.0,
-            "attention_dropout_rate": 0.0,
-        },
+        transformer=TRANSFORMER,
         hidden_size=32,
         resnet=ml_collections.ConfigDict({"width_factor": 1, "num_layers": (1, 1)}),
         classifier="gap",
