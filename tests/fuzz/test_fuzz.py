@@ -13,20 +13,8 @@ from tests.fuzz.kind import Tally, explore
 from tests.fuzz.kinds import COMPILED, KINDS
 from tests.fuzz.run import MOST_REJECTED
 
-GAPS = {sharding.INSIDE.name: "sizes and means inside shard_map are still a shard's"}
 every_kind = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            kind,
-            id=kind.name,
-            marks=[
-                *([pytest.mark.slow] if kind in COMPILED else []),
-                *([pytest.mark.xfail(reason=GAPS[kind.name])] if kind.name in GAPS else []),
-            ],
-        )
-        for kind in KINDS
-    ],
+    "kind", [pytest.param(kind, id=kind.name, marks=[pytest.mark.slow] if kind in COMPILED else []) for kind in KINDS]
 )
 
 
