@@ -133,27 +133,29 @@ def test_transposes_and_paddings_may_be_merged():
     assert all(op.commutes_with_padding and op.commutes_with_transpose for op in MAPS.values())
 
 
-# Largest error of a singular value, measured over 200 matrices with singular values from 1 to 0.08, rounded up. Five
-# steps of Polar Express have steep ripples, which take 8-bit rounding a long way along; seven steps have none.
+# Error of a singular value over 800 matrices with singular values from 1 to 0.08, the largest of each matrix: median
+# and 99th percentile. Five steps of Polar Express have steep ripples, which take 8-bit rounding a long way along;
+# seven steps have none. The largest of all is a matter of luck: another seed doubles it.
 LOW_PRECISION = {
-    "plain": (linalg.NewtonSchulz(arithmetic=linalg.BFLOAT16), 0.19),
-    "plain You": (linalg.NewtonSchulz(linalg.YOU_2025, arithmetic=linalg.BFLOAT16), 0.024),
-    "plain 7": (linalg.NewtonSchulz(SEVEN, arithmetic=linalg.BFLOAT16), 0.0032),
-    "Gram": (linalg.GramNewtonSchulz(arithmetic=linalg.BFLOAT16), 0.21),
-    "Gram 7": (linalg.GramNewtonSchulz(SEVEN, arithmetic=linalg.BFLOAT16), 0.0039),
-    "plain, float16": (linalg.NewtonSchulz(arithmetic=linalg.FLOAT16), 0.021),
-    "Gram, float16": (linalg.GramNewtonSchulz(arithmetic=linalg.FLOAT16), 0.045),
+    "plain": (linalg.NewtonSchulz(arithmetic=linalg.BFLOAT16), 0.071, 0.16),
+    "plain You": (linalg.NewtonSchulz(linalg.YOU_2025, arithmetic=linalg.BFLOAT16), 0.0077, 0.019),
+    "plain 7": (linalg.NewtonSchulz(SEVEN, arithmetic=linalg.BFLOAT16), 0.0017, 0.0033),
+    "Gram": (linalg.GramNewtonSchulz(arithmetic=linalg.BFLOAT16), 0.085, 0.20),
+    "Gram 7": (linalg.GramNewtonSchulz(SEVEN, arithmetic=linalg.BFLOAT16), 0.0029, 0.0055),
+    "plain, float16": (linalg.NewtonSchulz(arithmetic=linalg.FLOAT16), 0.0086, 0.022),
+    "Gram, float16": (linalg.GramNewtonSchulz(arithmetic=linalg.FLOAT16), 0.0089, 0.022),
 }
 
 
 @pytest.mark.parametrize("name", LOW_PRECISION)
 def test_measured_error_of_low_precision(name):
-    op, measured = LOW_PRECISION[name]
+    op, median, tail = LOW_PRECISION[name]
     rng = np.random.default_rng(0)
-    u, _, vh = np.linalg.svd(rng.normal(size=(200, 12, 32)), full_matrices=False)
-    x = ((u * np.geomspace(1, 0.08, 12) ** rng.uniform(0, 1, (200, 1, 1))) @ vh).astype(np.float32)
+    u, _, vh = np.linalg.svd(rng.normal(size=(800, 12, 32)), full_matrices=False)
+    x = ((u * np.geomspace(1, 0.08, 12) ** rng.uniform(0, 1, (800, 1, 1))) @ vh).astype(np.float32)
     u, s, vh = np.linalg.svd(x.astype(np.float64), full_matrices=False)
     y = np.asarray(jax.jit(op.apply)(x), np.float64)
     along = np.einsum("bik,bij,bkj->bk", u, y, vh)
-    error = np.abs(along - op.coefficients.scalar(s / np.linalg.norm(s, axis=-1, keepdims=True))).max()
-    assert measured / 1.5 < error <= measured  # and no float32 in disguise
+    error = np.abs(along - op.coefficients.scalar(s / np.linalg.norm(s, axis=-1, keepdims=True))).max(axis=1)
+    assert median / 1.15 < np.median(error) < median * 1.15  # and no float32 in disguise
+    assert np.quantile(error, 0.99) < tail * 1.2
