@@ -10,6 +10,8 @@ import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Programs run for milliseconds here and compile for seconds. `JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles as users do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Most of the time of these tests is XLA's. Workers, and the scripts that tests start, inherit the folder, so that
     # each program is compiled once in a run; it is gone afterwards, so that no run trusts what another one left.

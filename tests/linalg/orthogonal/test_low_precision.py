@@ -32,7 +32,14 @@ def duals(op, x):
     return (x * y).sum((1, 2)) / np.linalg.svd(x, compute_uv=False).sum(-1)
 
 
-@pytest.mark.parametrize(("table", "name"), OFFERED, ids=IDS)
+# What accelerators run by default is bfloat16.
+QUICK = [
+    pytest.param(t, a, id=i, marks=() if a == "bf16" else pytest.mark.slow)
+    for (t, a), i in zip(OFFERED, IDS, strict=True)
+]
+
+
+@pytest.mark.parametrize(("table", "name"), QUICK)
 def test_rank_one_signs_tails_and_padding_point_the_right_way(table, name):
     ops = [linalg.best(table, arithmetic=ARITHMETICS[name])]
     ops += [ops[0].plain] if ops[0].choice(4, 7) is not ops[0].plain else []
