@@ -91,6 +91,7 @@ __all__ = [
     # named optimizers, and what belongs to them
     "amuse",
     "asgo",
+    "conda",
     "cosmos",
     "dion",
     "ef_muon",

@@ -5,6 +5,7 @@ import typing as _typing
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo
+from optax_muon.optimizers._conda import conda as conda
 from optax_muon.optimizers._cosmos import cosmos as cosmos
 from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon

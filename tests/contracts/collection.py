@@ -16,6 +16,7 @@ OPS = [
     linalg.LaggedWhitening(),
     linalg.LeadingSubspace(rank=2),
     linalg.LowRankStorm(rank=2),
+    linalg.NormalizeInBasis(),
     WHITEN,
     linalg.PowerHammer(1.0),
     linalg.PowerStep(rank=2),

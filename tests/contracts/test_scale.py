@@ -23,6 +23,7 @@ INEXACT = [op for op in MAPS if isinstance(op, linalg.SpectralClip) and op.ortho
 OF_THEIR_OWN_SIZE = (linalg.Gated, linalg.Hammer)
 BEYOND = (linalg.OfSameNorm,)  # their image of the largest matrices is none of float32
 ABSOLUTE = {
+    "conda": "Adam's eps",
     "cosmos": "Adam's eps",
     "ef_muon": "steps as long as the gradient",
     "htmuon": "a power of the singular values",

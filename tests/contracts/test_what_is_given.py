@@ -22,7 +22,7 @@ LEAVES = {
     "up": {"kernel": om.Leaf("hidden", 0, 1), "bias": om.Leaf("vector")},
     "embed": {"embedding": om.Leaf("embedding", 0, 1)},
 }
-REAL_ONLY = {"asgo", "cosmos", "kl_shampoo", "soap", "soft_signum", "splus"}
+REAL_ONLY = {"asgo", "conda", "cosmos", "kl_shampoo", "soap", "soft_signum", "splus"}
 
 
 def arrays(card, seed, dtype=jnp.float32):
