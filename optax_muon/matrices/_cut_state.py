@@ -42,19 +42,41 @@ def cut_spec(
     return PartitionSpec()
 
 
-def cut_like(values: PyTree, x: Any) -> PyTree:
-    """Cut new arrays (count, ...) as the type of a parameter says; only that of an Explicit mesh says anything."""
-    sharding = jax.typeof(x).sharding
-    mesh, spec = sharding.mesh, sharding.spec
-    if mesh.empty or AxisType.Explicit not in mesh.axis_types:
+def cut_like(values: PyTree, x: Any, by_hand: Any = None) -> PyTree:
+    """Cut new arrays (count, ...) as their parameter is cut, as far as anything here says.
+
+    Args:
+        values: the arrays, each on one device where nothing is traced.
+        x: the parameter: its type on an Explicit mesh, its own sharding where it is not traced.
+        by_hand: its leaf's spec, which tells on an Auto mesh in sight.
+    """
+    kind, own = jax.typeof(x).sharding, None if isinstance(x, Tracer) else getattr(x, "sharding", None)
+    if isinstance(own, NamedSharding):
+        return jax.tree.map(lambda v: jax.device_put(v, _cut_sharding(v, own.spec, x, own.mesh)), values)
+    if has_explicit(kind.mesh):
+        given = jax.tree.map(lambda v: _cut_sharding(v, kind.spec, x, kind.mesh), values)
+        return jax.tree.map(lambda v, s: jax.sharding.reshard(v, s) if any(s.spec) else v, values, given)
+    mesh = by_hand.mesh if isinstance(by_hand, NamedSharding) else jax.sharding.get_abstract_mesh()
+    spec = by_hand.spec if isinstance(by_hand, NamedSharding) else by_hand
+    if mesh.empty or spec is None or not set(jax.tree.leaves(tuple(spec))) <= set(mesh.axis_names):
         return values
-    own = getattr(x, "sharding", None) if not isinstance(x, Tracer) else None
+    lay = jax.lax.with_sharding_constraint
+    return jax.tree.map(lambda v: lay(v, _cut_sharding(v, spec, x, mesh)), values)
 
-    def cut(value: Any) -> Any:
-        """Cut one array, which is on one device where nothing is traced."""
-        part = cut_spec(value.shape, spec, x.shape, dict(mesh.shape))
-        if own is not None:
-            return jax.device_put(value, NamedSharding(own.mesh, part))
-        return jax.sharding.reshard(value, NamedSharding(mesh, part)) if any(part) else value
 
-    return jax.tree.map(cut, values)
+def known_axes(spec: PartitionSpec, mesh: Any) -> PartitionSpec:
+    """Leave of a spec what types tell where a mesh has Explicit axes; of an Auto mesh, all."""
+    explicit = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
+    kept = explicit or mesh.axis_names
+    entries = [(e,) if isinstance(e, str) else tuple(e or ()) for e in spec]
+    return PartitionSpec(*(tuple(name for name in entry if name in kept) or None for entry in entries))
+
+
+def has_explicit(mesh: Any) -> bool:
+    """Tell whether the types of a mesh's arrays say how they are sharded."""
+    return not mesh.empty and AxisType.Explicit in mesh.axis_types
+
+
+def _cut_sharding(value: Any, spec: PartitionSpec, x: Any, mesh: Any) -> NamedSharding:
+    """Say how an array of a parameter's matrices is cut."""
+    return NamedSharding(mesh, cut_spec(value.shape, known_axes(spec, mesh), x.shape, dict(mesh.shape)))

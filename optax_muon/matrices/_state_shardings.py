@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import optax
-from jax.sharding import AxisType
 from jaxtyping import PyTree
 
-from optax_muon.matrices._cut_state import cut_spec
+from optax_muon.matrices._cut_state import cut_spec, known_axes
 from optax_muon.matrices._paths import by_path
 
 
@@ -17,10 +16,10 @@ def state_shardings(
     """Give every leaf of ``tx.init(params)`` its sharding, without running it.
 
     State shaped like a parameter is sharded as that parameter is, and so is what is kept of its rows, columns or
-    matrices, such as a mean square per output: axes that are left of the parameter keep their sharding. On a mesh with
-    Explicit axes what is larger, such as a Kronecker factor, is cut over the axes that shard the parameter. Everything
-    else is replicated over the same mesh. On an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so pass the result
-    as ``out_shardings``.
+    matrices, such as a mean square per output: axes that are left of the parameter keep their sharding. What is larger,
+    such as a Kronecker factor, is cut over the axes that shard the parameter, the Explicit ones where a mesh has both
+    kinds. Everything else is replicated over the same mesh. On an Auto mesh ``jax.jit(tx.init)`` forgets shardings, so
+    pass the result as ``out_shardings``.
 
     Args:
         tx: the optimizer.
@@ -52,9 +51,8 @@ def state_shardings(
     def beside(at: tuple[Any, ...], x: Any) -> Any:
         """Choose the sharding of a state that is no parameter's twin."""
         path, is_stack = _owner(at, shapes)
-        # On an Auto mesh nothing tells an update how a factor is cut.
-        if path is not None and is_stack and not inside and AxisType.Explicit in mesh.axis_types:
-            cut = cut_spec(x.shape, table[path].spec, shapes[path], dict(mesh.shape))
+        if path is not None and is_stack and not inside:
+            cut = cut_spec(x.shape, known_axes(table[path].spec, mesh), shapes[path], dict(mesh.shape))
             return jax.sharding.NamedSharding(mesh, cut)
         if path is None or is_stack or not _is_reduced(x.shape, shapes[path]):
             return replicated

@@ -81,7 +81,10 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     for w in whole:
         [[done[w, 0]]], last = _compute_run(op, [cuts[w]], [0], _direct(mesh, axes), last)
     results = [collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
-    return [x._replace(array=_sharded_like(x.array, work.array)) for x, work in zip(results, works, strict=True)]
+    return [
+        Done(_sharded_like(x.array, work.array), jax.tree.map(_laid_like, x.carries, work.carries), x.infos)
+        for x, work in zip(results, works, strict=True)
+    ]
 
 
 def _runs(op: Op, loose: Sequence[Stack], devices: int, options: Options) -> list[list[Placed]]:
@@ -138,28 +141,50 @@ def _compute_run(
         learned = (done.carries[0], done.infos[0])
         return [_uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
-    trails = []
-    for stacks, first in zip(shapes, firsts, strict=True):
-        trail = [_constrained(_padded([stack.matrices for stack in stacks], first, places), route.ends)]
-        for hop in route.hops:
-            trail.append(jax.lax.with_sharding_constraint(trail[-1], hop))
-        trails.append(trail)
+    trails = [
+        _sent(_padded([stack.matrices for stack in stacks], first, places), route)
+        for stacks, first in zip(shapes, firsts, strict=True)
+    ]
     # Shapes share a run only where the operation takes nothing beside the matrices.
     beside = jax.tree.map(lambda *xs: _padded(xs, firsts[0], places), *(stack[1:] for stack in shapes[0]))
+    carried = jax.tree.map(lambda x: _sent(x, route) if _is_factor(x) else [x], beside[0])
     # Maps make constants inside, which vary over no axis; without the check they need not be cast.
     mapped = jax.shard_map(
         compute, mesh=route.hops[-1].mesh, in_specs=(distributed,) * 3, out_specs=(distributed,) * 3,
         axis_names=set(route.axes), check_vma=False,
     )  # fmt: skip
-    ys, learned, last = mapped([trail[-1] for trail in trails], beside, last)
+    is_trail = lambda x: isinstance(x, list)  # noqa: E731
+    given = jax.tree.map(lambda trail: trail[-1], carried, is_leaf=is_trail), *beside[1:]
+    ys, (carry, info), last = mapped([trail[-1] for trail in trails], given, last)
+    carry = jax.tree.map(lambda trail, x: _returned(x, trail, route), carried, carry, is_leaf=is_trail)
     results = []
     for y, trail, first, count in zip(ys, trails, firsts, counts, strict=True):
-        for hop, there in zip(reversed(route.hops[:-1]), trail[-2:0:-1], strict=True):
-            y = _sharded_like(jax.lax.with_sharding_constraint(y, hop), there)
-        whole = Mapped(_constrained(y, route.ends), *learned)
+        whole = Mapped(_returned(y, trail, route), carry, info)
         spans = itertools.pairwise(itertools.accumulate(count, initial=first))
         results.append([take(whole, *span) for span in spans])
     return results, last
+
+
+def _sent(x: Array, route: _Route) -> list[Array]:
+    """Distribute a stack (places, m, n); gives it after every step."""
+    trail = [_constrained(x, route.ends)]
+    for hop in route.hops:
+        trail.append(jax.lax.with_sharding_constraint(trail[-1], hop))
+    return trail
+
+
+def _returned(y: Array, trail: Sequence[Array], route: _Route) -> Array:
+    """Take the results of a stack back by the way that it came; what never travelled stays where it is."""
+    if len(trail) == 1:
+        return y
+    for hop, there in zip(reversed(route.hops[:-1]), trail[-2:0:-1], strict=True):
+        y = _sharded_like(jax.lax.with_sharding_constraint(y, hop), there)
+    return _constrained(y, route.ends)
+
+
+def _is_factor(x: Array) -> bool:
+    """Tell Kronecker factors and bases, one matrix each, from the numbers and vectors of a matrix."""
+    return x.ndim == 3 and jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
@@ -207,3 +232,12 @@ def _sharded_like(x: Array, other: Array) -> Array:
     the other is NaN the result is too, so the two belong to one matrix.
     """
     return x + 0 * other
+
+
+def _laid_like(x: Array, given: Array) -> Array:
+    """Tie the sharding of new state to that of the old, so that a step returns it as it was laid.
+
+    Unlike the matrices, state may be finite again where it was not: a choice between the two that the compiler cannot
+    make before it knows the shardings.
+    """
+    return jnp.where(jax.lax.optimization_barrier(jnp.ones([], bool)), x, given)

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._map_stack import Op
 from optax_muon.linalg._op_arrays import arrays_of, with_arrays
+from optax_muon.matrices._cut_state import cut_spec, has_explicit
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._shard_view import gathered, shard_view, vary, varying_axes
 from optax_muon.placement._by_constraints import run_constrained
@@ -163,10 +164,10 @@ class OverMesh(Placement):
         others = [
             {name: _resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
         ]
-        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: what their types do
-        # not say to be cut goes everywhere.
+        # Carries and keys belong to whole matrices, and who computes which is the plan's affair: what is not cut goes
+        # everywhere.
         given = [(w.carries, w.keys) for w in works]
-        cuts = jax.tree.map(lambda x: _cut(x, mesh), given)
+        cuts = [_cuts(w, layout) for w, layout in zip(works, layouts, strict=True)]
         values = jax.tree.map(lambda x, cut: _resharded(x, cut, mesh), given, cuts)
         numbers = jax.tree.map(lambda x: _resharded(x, whole, mesh), arrays_of(op))
         beside = [dict.fromkeys(w.others, s) for w, s in zip(works, specs, strict=True)]
@@ -215,11 +216,22 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
 
 
-def _cut(x: Any, mesh: Any) -> PartitionSpec:
-    """Say how the type of a carry cuts it; only along one axis, which is how `Lift` makes it, else not at all."""
-    sharding = jax.typeof(x).sharding
-    known = sharding.mesh.axis_names == mesh.axis_names and sum(entry is not None for entry in sharding.spec) == 1
-    return sharding.spec if known else PartitionSpec()
+def _cuts(work: Work, layout: Layout) -> tuple[PyTree, PyTree]:
+    """Say how carries and keys are cut: by their types on an Explicit mesh, as `Lift` makes them on an Auto one."""
+    mesh = layout.mesh
+
+    def of_type(x: Any) -> PartitionSpec:
+        """Take the cut along one axis that a type names; there is no other."""
+        sharding = jax.typeof(x).sharding
+        known = sharding.mesh.axis_names == mesh.axis_names and sum(entry is not None for entry in sharding.spec) == 1
+        return sharding.spec if known else PartitionSpec()
+
+    def as_made(x: Any) -> PartitionSpec:
+        """Cut as the parameter is, but for what the caller's own map has whole on every device."""
+        return PartitionSpec() if layout.inside else cut_spec(x.shape, layout.spec, work.array.shape, sizes_of(mesh))
+
+    carries = jax.tree.map(of_type if has_explicit(mesh) else as_made, work.carries)
+    return carries, jax.tree.map(of_type, work.keys)
 
 
 def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:

@@ -127,7 +127,9 @@ class Lift:
         view = shard_view(x.shape, leaf)
         made = tuple(self.op.init(shape, x.dtype) for shape in matrix_shapes(view.shape, leaf))
         # Where devices hold matrices of their own, each has states of its own.
-        return vary(made, varying_axes(x) - set(view.axes(range(x.ndim)))) if view.sizes else cut_like(made, x)
+        if view.sizes:
+            return vary(made, varying_axes(x) - set(view.axes(range(x.ndim))))
+        return cut_like(made, x, leaf.spec)
 
     def _keys(self, path: str, array: Array, leaf: Leaf, state: Any) -> tuple[Array, ...] | None:
         """Draw one key per matrix, an array for each stack; None for an operation that needs none."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array
 
 from optax_muon._numbers import require_positive
@@ -13,6 +14,7 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.matrices._shard_view import require_specs, shard_view, varying_axes
 
 HALVES: Mapping[str, float] = MappingProxyType({"query": 0.5, "key": 0.5})
 
@@ -39,6 +41,10 @@ def qk_clip(
     stacked layers, under the paths of the attentions, as a Flax module sows them or as a dict
     ``{"blocks/0/attention": S}``. S is of the scaled logits, before the softmax. One of ``-inf`` or NaN clips nothing.
 
+    Inside `jax.shard_map` S is of all heads of the attention; where types say that it differs along all axes that cut
+    the heads of a weight, it is of this device's. Along any other axis, such as one that cuts the batch, the largest
+    counts. Without ``check_vma`` nothing tells: S must then be of all heads, and the same on every device.
+
     Args:
         threshold: tau, above which logits are brought back; 100 in Kimi K2. Infinite: never.
         exponents: module below the attention -> alpha. They are one half each for queries and keys; for multi-head
@@ -53,7 +59,8 @@ def qk_clip(
 
     Raises:
         ValueError: for a threshold that is not positive or an exponent outside [0, 1]; by ``update``, without
-            ``max_logits`` or parameters, and naming an attention without such weights or with other heads.
+            ``max_logits`` or parameters, naming an attention without such weights or with other heads, and inside
+            `jax.shard_map` naming a weight that differs between devices and has no spec.
 
     References:
         Kimi Team, Kimi K2: Open Agentic Intelligence, arXiv 2507.20534, section 2.1 (MuonClip).
@@ -81,7 +88,8 @@ def qk_clip(
             raise ValueError(f"qk_clip: update needs {missing}")
         logits, weights = by_path(max_logits), by_path(params)
         sites = _sites(logits, weights, exponents)
-        table = findings(params, leaves)
+        table = {path: found.leaf for path, found in findings(params, leaves).items() if path in sites}
+        require_specs(weights, table)
 
         def clipped(path: str, u: Array) -> Array:
             """Return one parameter's update, changed where a head of its attention is to shrink."""
@@ -93,7 +101,7 @@ def qk_clip(
             # A masked head's maximum is -inf; a NaN says nothing of the size, and the loss shows it already.
             exceeds = jnp.isfinite(largest) & (largest > threshold)
             gamma = jnp.where(exceeds, threshold / jnp.where(exceeds, largest, 1), 1).astype(wide)
-            factor = _over_heads(path, gamma, w.shape, table[path].leaf) ** site.exponent
+            factor = _over_heads(path, gamma, w, table[path]) ** site.exponent
             # The weights after the step are what is scaled, hence w + u, in float32 or wider: the difference is small.
             moved = w.astype(wide) + u.astype(wide)
             return jnp.where(factor < 1, factor * moved - w.astype(wide), u.astype(wide)).astype(u.dtype)
@@ -124,22 +132,33 @@ def _sites(
     return sites
 
 
-def _over_heads(path: str, values: Array, shape: tuple[int, ...], leaf: Leaf) -> Array:
-    """Put one value per head, or per layer and head, along the axes that number them, to broadcast to ``shape``."""
-    ndim, axes = len(shape), leaf.batch(len(shape))
+def _over_heads(path: str, values: Array, w: Array, leaf: Leaf) -> Array:
+    """Put one value per head, or per layer and head, along the axes that number them, to broadcast to ``w``.
+
+    The least counts where devices have values of their own for the same heads.
+    """
+    view, ndim, axes = shard_view(w.shape, leaf, path), w.ndim, leaf.batch(w.ndim)
     if not leaf.output:
         axes = axes[: values.ndim]  # of a bias: layers, then heads
     elif len(axes) < values.ndim:
         axes = (*axes, leaf.output[0] % ndim)
+    varying = varying_axes(values)
+    # Along these the values are, like the weight, those of this device's heads.
+    local = [axis for axis in axes if view.dims[axis] and set(view.dims[axis]) <= varying]
+    # Where the spec does not cut a weight that differs, each device has an attention of its own.
+    apart = set(view.axes(local)) | (varying_axes(w) - set(view.axes(range(ndim))))
+    values = lax.pmin(values, tuple(varying - apart)) if varying - apart else values
+    shape = [w.shape[axis] if axis in local else view.shape[axis] for axis in range(ndim)]
     lengths = [shape[axis] for axis in axes]
     heads = values.shape[-1:]
     # Grouped keys have fewer heads than logits have; scaling one shared key for its worst query would clip the others.
     fits = len(axes) == values.ndim and tuple(lengths[:-1]) == values.shape[:-1] and lengths[-1] % heads[0] == 0
     if not fits:
         raise ValueError(
-            f"qk_clip: {path} of shape {shape} does not hold {values.shape} (layers and) heads; "
+            f"qk_clip: {path} of shape {tuple(shape)} does not hold {values.shape} (layers and) heads; "
             "where heads share keys, scale the queries alone, exponents={'query': 1.0}"
         )
     spread = jnp.repeat(values, lengths[-1] // heads[0], axis=-1)  # heads are the major part of a fused axis
     order = sorted(range(len(axes)), key=axes.__getitem__)
-    return jnp.expand_dims(jnp.transpose(spread, order), [axis for axis in range(ndim) if axis not in axes])
+    whole = jnp.expand_dims(jnp.transpose(spread, order), [axis for axis in range(ndim) if axis not in axes])
+    return view._replace(dims=tuple(() if axis in local else dim for axis, dim in enumerate(view.dims))).local(whole)

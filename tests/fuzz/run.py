@@ -1,7 +1,7 @@
 """Fuzz for as long as it takes: ``python -m tests.fuzz.run --cases 100000 --seed N`` counts distinct cases by kind.
 
 Every kind gets its share; one that fails is named with the batch that shows it, and the others go on. ``--record``
-writes the counts, the seed and the failures.
+writes counts, seeds and failures, and keeps what stands there of kinds that this run does not try.
 """
 
 import argparse
@@ -50,20 +50,27 @@ def pursue(kind: Kind, wanted: int, seed: int, tally: Tally, until: float) -> Fa
     return None
 
 
-def report(tally: Tally, failures: list[Failure], seed: int, seconds: float) -> dict:
-    """Give the record."""
+def report(name: str, tally: Tally, failure: Failure | None, seed: int, seconds: float) -> dict:
+    """Give what the record says of one kind."""
     return {
-        "command": f"python -m tests.fuzz.run --seed {seed}",
         "seed": seed,
         "seconds": round(seconds),
         "jax": jax.__version__,
         "python": platform.python_version(),
-        "distinct cases": tally.count(),
-        "by kind": {kind.name: tally.count(kind.name) for kind in KINDS},
-        "batches": tally.tried.total(),
-        "rejected": tally.share_rejected(),
-        "failures": [dataclasses.asdict(failure) for failure in failures],
+        "distinct cases": tally.count(name),
+        "batches": tally.tried[name],
+        "rejected batches": tally.rejected[name],
+        "failure": failure and dataclasses.asdict(failure),
     }
+
+
+def record(path: pathlib.Path, found: dict[str, dict]) -> None:
+    """Write what was found beside what the record says of other kinds; a case belongs to one kind, so counts add up."""
+    kinds = (json.loads(path.read_text())["kinds"] if path.exists() else {}) | found
+    kinds = {kind.name: kinds[kind.name] for kind in KINDS if kind.name in kinds}
+    total = sum(kind["distinct cases"] for kind in kinds.values())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"distinct cases": total, "kinds": kinds}, indent=1) + "\n")
 
 
 def main() -> int:
@@ -77,21 +84,19 @@ def main() -> int:
     args = parser.parse_args()
     print(f"seed {args.seed}")
     kinds = [kind for kind in KINDS if args.only is None or kind.name in args.only]
-    tally, failures, start = Tally(), [], time.monotonic()
+    tally, found, start = Tally(), {}, time.monotonic()
     for kind in kinds:
-        left = args.minutes * 60 - (time.monotonic() - start)
+        began = time.monotonic()
         remaining = sum(other.minutes for other in kinds[kinds.index(kind) :])
-        until = time.monotonic() + left * kind.minutes / remaining
+        until = began + (args.minutes * 60 - (began - start)) * kind.minutes / remaining
         failure = pursue(kind, round(args.cases * kind.share), args.seed, tally, until)
-        failures += [failure] if failure else []
+        found[kind.name] = report(kind.name, tally, failure, args.seed, time.monotonic() - began)
         print(f"{kind.name}: {tally.count(kind.name)} distinct cases", failure or "", flush=True)
-    found = report(tally, failures, args.seed, time.monotonic() - start)
+        if args.record:
+            record(args.record, found)
     print(json.dumps(found, indent=1))
     assert tally.share_rejected() <= MOST_REJECTED, "too many batches were rejected"
-    if args.record:
-        args.record.parent.mkdir(parents=True, exist_ok=True)
-        args.record.write_text(json.dumps(found, indent=1) + "\n")
-    return bool(failures)
+    return any(kind["failure"] for kind in found.values())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The state of matrices does not grow with the mesh: factors are cut as their parameter is, and whole at owners."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +29,7 @@ def mesh_of(kind=AxisType.Explicit):
     return jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
 
 
-def steps(tx, params, shardings=None):
+def steps(tx, params, shardings=None, returned=None):
     """The last of three updates and the state, whose types stay as they are."""
     traces = []
 
@@ -34,7 +37,7 @@ def steps(tx, params, shardings=None):
         traces.append(len(traces))
         return tx.update(grads, state, params)
 
-    step, state = jax.jit(counted), jax.jit(tx.init, out_shardings=shardings)(params)
+    step, state = jax.jit(counted, out_shardings=returned), jax.jit(tx.init, out_shardings=shardings)(params)
     for seed in (1, 2, 3):
         grads = jax.tree.map(lambda g, p: jax.device_put(g, p.sharding), arrays(seed), params)
         updates, state = step(grads, state)
@@ -42,15 +45,29 @@ def steps(tx, params, shardings=None):
     return updates, state
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "kl_shampoo" else pytest.mark.slow) for n in CARDS])
-def test_factors_are_cut_and_nothing_else_changes(name):
+WAYS = ("explicit", "auto", "auto without specs")
+ROWS = [
+    pytest.param(name, way, marks=() if (name, way) == ("kl_shampoo", "explicit") else pytest.mark.slow)
+    for name in CARDS
+    for way in WAYS
+]
+
+
+@pytest.mark.parametrize(("name", "way"), ROWS)
+def test_factors_are_cut_and_nothing_else_changes(name, way):
     tx, mesh = getattr(om, name)(0.1, leaves=LEAVES, **CARDS[name]), mesh_of()
     expected, _ = steps(tx, arrays(0))
+    if way != "explicit":
+        mesh = mesh_of(AxisType.Auto)
+    if way == "auto":
+        told = {key: dataclasses.replace(leaf, spec=SPECS[key]) for key, leaf in LEAVES.items()}
+        tx = getattr(om, name)(0.1, leaves=told, **CARDS[name])
     shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
     with jax.set_mesh(mesh):
         params = jax.device_put(arrays(0), shardings)
         said = om.state_shardings(tx, params, shardings)
-        updates, state = steps(tx, params, said)
+        # Without specs no array is laid for certain but by `jax.jit`: momentum and updates are the compiler's too.
+        updates, state = steps(tx, params, said, (shardings, said) if way == "auto without specs" else None)
     for key, x in expected.items():
         np.testing.assert_allclose(jax.device_get(updates[key]), x, atol=1e-5, err_msg=key)
     for (at, x), sharding in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(said), strict=True):
@@ -90,8 +107,36 @@ def test_where_it_is_cut(shape, spec, whole, expected):
     assert cut_spec(shape, spec, whole, {"a": 2, "b": 2, "one": 1}) == expected
 
 
-def test_on_an_auto_mesh_factors_are_whole():
-    tx, mesh = om.soap(0.1, leaves=LEAVES), mesh_of(AxisType.Auto)
-    shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
-    said = om.state_shardings(tx, arrays(0), shardings)
-    assert all(x.is_fully_replicated for x in jax.tree.leaves(said[0].bases if hasattr(said[0], "bases") else said[0]))
+LAYER = {"q": (4096, 4096), "k": (4096, 4096), "v": (4096, 4096), "o": (4096, 4096)}
+LAYER |= {"gate": (4096, 11008), "up": (4096, 11008), "down": (11008, 4096)}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("name", ["soap", "splus", "kl_shampoo"])
+def test_a_layer_of_llama_7b_is_divided_by_all_devices(name, kind):
+    """Bytes per device, without an array: 64 devices hold a 64th each, but for numbers and vectors."""
+    tx = getattr(om, name)(0.1, leaves={key: om.Leaf("hidden", 0, 1) for key in LAYER})
+    params = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in LAYER.items()}
+    state = jax.tree.leaves(jax.eval_shape(tx.init, params))
+    found = {}
+    for sizes in ((1, 1), (16, 4)):
+        mesh = jax.sharding.AbstractMesh(sizes, ("fsdp", "tp"), axis_types=(kind,) * 2)
+        said = om.state_shardings(tx, params, {key: NamedSharding(mesh, P("fsdp", "tp")) for key in LAYER})
+        parts = (sharding.shard_shape(x.shape) for x, sharding in zip(state, jax.tree.leaves(said), strict=True))
+        found[sizes] = sum(math.prod(part) * x.dtype.itemsize for x, part in zip(state, parts, strict=True))
+    factors = sum(m * m + n * n for m, n in LAYER.values())
+    assert found[1, 1] > 4 * factors
+    assert found[1, 1] / 64 <= found[16, 4] < found[1, 1] / 64 + 1e6
+
+
+def test_new_factors_are_cut_where_anything_says_how():
+    """On an Auto mesh: by the leaf's spec while a program is traced, by the arrays' own shardings while none is."""
+    mesh, shape = mesh_of(AxisType.Auto), (8, 16)
+    params = {"w": jax.device_put(jnp.ones(shape), NamedSharding(mesh, P("a", "b")))}
+    with jax.set_mesh(mesh):
+        told = om.soap(0.1, leaves={"w": om.Leaf("hidden", 0, 1, spec=P("a", "b"))})
+        untold = om.soap(0.1, leaves={"w": om.Leaf("hidden", 0, 1)})
+        for state in (jax.jit(told.init)(params), untold.init(params)):
+            factors = [x for x in jax.tree.leaves(state) if x.ndim == 3 and x.shape != shape]
+            assert len(factors) >= 4
+            assert {x.addressable_shards[0].data.nbytes * 4 for x in factors} == {4 * 8**2, 4 * 16**2}

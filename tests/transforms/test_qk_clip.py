@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
 from optax_muon.transforms import qk_clip
@@ -152,3 +154,45 @@ def test_a_run_that_would_exceed_the_threshold_does_not():
     assert free[0].max() < 5 < 15 < free[-1].max()
     assert clipped.max() < 6.5  # a step may add to what the one before was clipped to
     assert (clipped[-10:].max(axis=0) > 4).any()
+
+
+LOGITS = jnp.array([[1.0, 9.0, 4.0, 2.0], [3.0, 5.0, 16.0, 0.5]])  # of four heads, on either half of a batch
+CUTS = {
+    "heads": ((6, 4, 2), om.Leaf("hidden", 0, (1, 2), spec=P("data", "tp"))),
+    "a fused axis": ((6, 8), om.Leaf("hidden", 0, 1, spec=P(None, "tp"))),
+    "batch": ((4, 6, 2), om.Leaf("hidden", 1, 2, spec=P("tp"))),
+    "bias": ((8,), om.Leaf("vector", spec=P(("tp",)))),
+    "no head": ((6, 4, 2), om.Leaf("hidden", 0, (1, 2), spec=P("tp"))),
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("cut", CUTS)
+def test_inside_a_map_a_head_is_the_whole_array_s(cut, check):
+    """The logits are each device's own, of its heads and its part of the batch, where types can say so."""
+    shape, leaf = CUTS[cut]
+    rng = np.random.default_rng(0)
+    params, step = (pair(*rng.normal(size=(2, *shape)).astype(np.float32)) for _ in range(2))
+    expected, _ = after(params, step, {"attention": LOGITS.max(0)}, 2.0, leaf)
+    mesh = jax.make_mesh((2, 2), ("data", "tp"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:4])
+    logits = P("data", "tp" if cut != "no head" else None) if check else P()
+    specs = jax.tree.map(lambda _: leaf.spec, params)
+    clip = functools.partial(clipped, leaf)
+    mapped = jax.shard_map(clip, mesh=mesh, in_specs=(specs, specs, logits), out_specs=specs, check_vma=check)
+    found = jax.jit(mapped)(params, step, LOGITS)["attention"]
+    for name in ("query", "key"):
+        np.testing.assert_allclose(found[name]["kernel"], expected[name]["kernel"], rtol=1e-5)
+
+
+def clipped(leaf, params, step, logits):
+    tx = qk_clip(2.0, leaves=leaves(leaf))
+    return tx.update(step, tx.init(params), params, max_logits={"attention": logits.max(0)})[0]
+
+
+def test_inside_a_map_a_shard_needs_a_spec():
+    mesh = jax.make_mesh((2,), ("tp",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    spec = P(None, "tp")
+    clip = functools.partial(clipped, om.Leaf("hidden", 0, 1))
+    params = pair(*np.ones((2, 6, 8)))
+    with pytest.raises(ValueError, match="attention/(query|key)/kernel: inside jax.shard_map this array differs"):
+        jax.shard_map(clip, mesh=mesh, in_specs=(spec, spec, P()), out_specs=spec)(params, params, LOGITS)
