@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg._map_stack import Op
 from optax_muon.linalg._op_arrays import arrays_of, with_arrays
-from optax_muon.matrices._cut_state import cut_spec, has_explicit
+from optax_muon.matrices._cut_state import cut_spec, has_explicit, known_axes
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._shard_view import gathered, shard_view, vary, varying_axes
 from optax_muon.placement._by_constraints import run_constrained
@@ -235,7 +235,8 @@ def _cuts(work: Work, layout: Layout) -> tuple[PyTree, PyTree]:
 
 
 def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
-    """Reshard an array of an Explicit mesh, where `jax.shard_map` takes only what its spec says."""
+    """Reshard an array over Explicit axes, where `jax.shard_map` takes only what its spec says."""
     if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit, longer_than=0):
-        return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, PartitionSpec() if spec is None else spec))
+        known = PartitionSpec() if spec is None else known_axes(spec, mesh)
+        return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, known))
     return x

@@ -88,14 +88,15 @@ class Run:
         return any(process.exitcode is not None for process in self.processes)
 
     def wait(self) -> list[str]:
-        """Give the last line's numbers."""
+        """Give the numbers of the line that says how the run ended."""
         for process in self.processes:
             process.join(PATIENCE)
         text = pathlib.Path(self.logs[0]).read_text(errors="replace")
         if any(process.exitcode != 0 for process in self.processes):
             self.kill(random.Random(0))
             raise AssertionError(f"exit codes {[p.exitcode for p in self.processes]}: {text[-3000:]}")
-        return text.strip().splitlines()[-1].split()[:-1]
+        # Some examples say more after it, such as their speed.
+        return [line for line in text.splitlines() if line.startswith("final step=")][-1].split()[:-1]
 
     def kill(self, rng: random.Random) -> None:
         """Kill all processes, one after the other, as a host's death and then a scheduler do."""

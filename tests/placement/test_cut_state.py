@@ -1,6 +1,7 @@
 """The state of matrices does not grow with the mesh: factors are cut as their parameter is, and whole at owners."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -25,8 +26,8 @@ def arrays(seed):
     return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in SHAPES.items()}
 
 
-def mesh_of(kind=AxisType.Explicit):
-    return jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
+def mesh_of(*kinds):
+    return jax.make_mesh((2, 2), ("a", "b"), axis_types=kinds, devices=jax.devices()[:4])
 
 
 def steps(tx, params, shardings=None, returned=None):
@@ -45,7 +46,13 @@ def steps(tx, params, shardings=None, returned=None):
     return updates, state
 
 
-WAYS = ("explicit", "auto", "auto without specs")
+# How the axes are known, and whether leaves have specs.
+WAYS = {
+    "explicit": (AxisType.Explicit, AxisType.Explicit, False),
+    "auto": (AxisType.Auto, AxisType.Auto, True),
+    "auto without specs": (AxisType.Auto, AxisType.Auto, False),
+    "mixed": (AxisType.Explicit, AxisType.Auto, True),
+}
 ROWS = [
     pytest.param(name, way, marks=() if (name, way) == ("kl_shampoo", "explicit") else pytest.mark.slow)
     for name in CARDS
@@ -55,19 +62,18 @@ ROWS = [
 
 @pytest.mark.parametrize(("name", "way"), ROWS)
 def test_factors_are_cut_and_nothing_else_changes(name, way):
-    tx, mesh = getattr(om, name)(0.1, leaves=LEAVES, **CARDS[name]), mesh_of()
-    expected, _ = steps(tx, arrays(0))
-    if way != "explicit":
-        mesh = mesh_of(AxisType.Auto)
-    if way == "auto":
-        told = {key: dataclasses.replace(leaf, spec=SPECS[key]) for key, leaf in LEAVES.items()}
-        tx = getattr(om, name)(0.1, leaves=told, **CARDS[name])
+    *kinds, told = WAYS[way]
+    mesh, make = mesh_of(*kinds), functools.partial(getattr(om, name), 0.1, **CARDS[name])
+    expected, _ = steps(make(leaves=LEAVES), arrays(0))
+    tx = make(
+        leaves={key: dataclasses.replace(leaf, spec=SPECS[key] if told else None) for key, leaf in LEAVES.items()}
+    )
     shardings = {name: NamedSharding(mesh, spec) for name, spec in SPECS.items()}
     with jax.set_mesh(mesh):
         params = jax.device_put(arrays(0), shardings)
         said = om.state_shardings(tx, params, shardings)
-        # Without specs no array is laid for certain but by `jax.jit`: momentum and updates are the compiler's too.
-        updates, state = steps(tx, params, said, (shardings, said) if way == "auto without specs" else None)
+        # Along an Auto axis no momentum is laid for certain but by `jax.jit`; where leaves have specs it happens to be.
+        updates, state = steps(tx, params, said, None if way in ("explicit", "auto") else (shardings, said))
     for key, x in expected.items():
         np.testing.assert_allclose(jax.device_get(updates[key]), x, atol=1e-5, err_msg=key)
     for (at, x), sharding in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(said), strict=True):
@@ -131,7 +137,7 @@ def test_a_layer_of_llama_7b_is_divided_by_all_devices(name, kind):
 
 def test_new_factors_are_cut_where_anything_says_how():
     """On an Auto mesh: by the leaf's spec while a program is traced, by the arrays' own shardings while none is."""
-    mesh, shape = mesh_of(AxisType.Auto), (8, 16)
+    mesh, shape = mesh_of(AxisType.Auto, AxisType.Auto), (8, 16)
     params = {"w": jax.device_put(jnp.ones(shape), NamedSharding(mesh, P("a", "b")))}
     with jax.set_mesh(mesh):
         told = om.soap(0.1, leaves={"w": om.Leaf("hidden", 0, 1, spec=P("a", "b"))})
