@@ -228,7 +228,8 @@ def _cuts(work: Work, layout: Layout) -> tuple[PyTree, PyTree]:
 
     def as_made(x: Any) -> PartitionSpec:
         """Cut as the parameter is, but for what the caller's own map has whole on every device."""
-        return PartitionSpec() if layout.inside else cut_spec(x.shape, layout.spec, work.array.shape, sizes_of(mesh))
+        spec = None if layout.inside else layout.spec
+        return PartitionSpec() if spec is None else cut_spec(x.shape, spec, work.array.shape, sizes_of(mesh))
 
     carries = jax.tree.map(of_type if has_explicit(mesh) else as_made, work.carries)
     return carries, jax.tree.map(of_type, work.keys)
