@@ -22,8 +22,8 @@ LAYERS = {
     "diagnostics": 5,
     "optimizers": 5,
 }
-# Placement takes from matrices what a matrix is and what a parameter is called, never what it is for.
-PLACEMENT_KNOWS = {"_leaf", "_paths", "_shard_view"}
+# Placement takes from matrices what a matrix is, what a parameter is called and how both are cut, never what they are for.
+PLACEMENT_KNOWS = {"_cut_state", "_leaf", "_paths", "_shard_view"}
 
 
 def imports(path):
