@@ -82,7 +82,7 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
         [[done[w, 0]]], last = _compute_run(op, [cuts[w]], [0], _direct(mesh, axes), last)
     results = [collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
     return [
-        Done(_sharded_like(x.array, work.array), jax.tree.map(_laid_like, x.carries, work.carries), x.infos)
+        x._replace(array=_sharded_like(x.array, work.array), carries=_laid_like(x.carries, work.carries))
         for x, work in zip(results, works, strict=True)
     ]
 
@@ -234,10 +234,13 @@ def _sharded_like(x: Array, other: Array) -> Array:
     return x + 0 * other
 
 
-def _laid_like(x: Array, given: Array) -> Array:
+def _laid_like(carries: PyTree, given: PyTree) -> PyTree:
     """Tie the sharding of new state to that of the old, so that a step returns it as it was laid.
 
     Unlike the matrices, state may be finite again where it was not: a choice between the two that the compiler cannot
     make before it knows the shardings.
     """
-    return jnp.where(jax.lax.optimization_barrier(jnp.ones([], bool)), x, given)
+    if not jax.tree.leaves(given):
+        return carries
+    is_new = jax.lax.optimization_barrier(jnp.ones([], bool))
+    return jax.tree.map(lambda x, old: jnp.where(is_new, x, old), carries, given)
