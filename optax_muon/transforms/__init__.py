@@ -54,6 +54,8 @@ from optax_muon.transforms._momo import momo as momo
 from optax_muon.transforms._placement_report import placement_report as placement_report
 from optax_muon.transforms._precision import compute_in as compute_in
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
+from optax_muon.transforms._quantize_state import QuantizedState as QuantizedState
+from optax_muon.transforms._quantize_state import quantize_state as quantize_state
 from optax_muon.transforms._retraction import project_weights as project_weights
 from optax_muon.transforms._rms import scale_to_rms as scale_to_rms
 from optax_muon.transforms._rotated import RotatedState as RotatedState

@@ -1,7 +1,7 @@
 """Elementwise optimizers in rotated coordinates."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -15,25 +15,8 @@ from optax_muon.linalg.subspace._eigenbasis import KEEP, Basis, from_basis, to_b
 from optax_muon.matrices._leaf import Role
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
-from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
 from optax_muon.transforms._lift import Lift, LiftState
-from optax_muon.transforms._momentum import NesterovEmaState
-from optax_muon.transforms._variance_reduction import ExtrapolatedEmaState, LastGradientState
-
-LINEAR: Mapping[type, str] = {
-    optax.ScaleByAdamState: "mu",
-    optax.ScaleByLionState: "mu",
-    optax.EmaState: "ema",
-    optax.TraceState: "trace",
-    NesterovEmaState: "average",
-    FirstGradientEmaState: "average",
-    ExtrapolatedEmaState: "average",
-    LastGradientState: "last",
-}
-"""States whose named field is a sum of gradients, which must be re-expressed when the bases turn.
-
-Another optimizer's states have to be added by hand: nothing tells a sum of gradients from a sum of squares.
-"""
+from optax_muon.transforms._linear_states import LINEAR, map_fields
 
 
 class RotatedState(NamedTuple):
@@ -116,23 +99,10 @@ def rotated(
                 return lift(_Turn()).apply(sums, LiftState(count, both))[0]
 
             # In a cond: most steps keep the bases, and are spared the third exchange.
-            new_inner = jax.lax.cond(how != KEEP, lambda s: _map_fields(turn, s, linear), lambda s: s, new_inner)
+            new_inner = jax.lax.cond(how != KEEP, lambda s: map_fields(turn, s, linear), lambda s: s, new_inner)
         return moves, RotatedState(new_bases, new_inner)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _map_fields(f: Callable[[PyTree], PyTree], state: PyTree, fields: Mapping[type, str]) -> PyTree:
-    """Map the named fields of the states that ``fields`` knows, wherever they are nested."""
-
-    def visit(node: Any) -> Any:
-        """Map one state's field."""
-        if type(node) not in fields:
-            return node
-        name = fields[type(node)]
-        return node._replace(**{name: f(getattr(node, name))})
-
-    return jax.tree.map(visit, state, is_leaf=lambda node: type(node) in fields)
 
 
 @dataclasses.dataclass(frozen=True)
