@@ -32,6 +32,7 @@ from optax_muon.matrices import leaves_from_flax as leaves_from_flax
 from optax_muon.matrices import state_shardings as state_shardings
 from optax_muon.optimizers import *
 from optax_muon.placement import Local as Local
+from optax_muon.placement import OnShards as OnShards
 from optax_muon.placement import OverMesh as OverMesh
 from optax_muon.placement import PlacementReport as PlacementReport
 from optax_muon.transforms import eval_params as eval_params
@@ -72,6 +73,7 @@ __all__ = [
     "state_shardings",
     # where it runs
     "Local",
+    "OnShards",
     "OverMesh",
     "Placement",
     "PlacementReport",
@@ -89,31 +91,45 @@ __all__ = [
     "StateSize",
     "registry",
     # named optimizers, and what belongs to them
+    "adago",
+    "adamuon",
     "amuse",
     "asgo",
+    "aurora",
     "conda",
     "cosmos",
     "dion",
+    "dion2",
+    "dion3",
     "ef_muon",
     "freon",
     "gluon",
     "gluon_schedules",
     "htmuon",
+    "hyperball",
     "kaon",
     "kl_shampoo",
     "limuon",
     "lion_muon",
     "low_rank_muon",
+    "mano",
     "mimuon",
     "muadam",
     "mucon",
     "muon",
+    "muon_bp",
+    "muon_h",
     "muon_igt",
     "muon_max",
     "muon_mvr",
+    "muon_plus",
     "muon_sign",
+    "muon_squared",
     "muon_usign",
     "muoneq",
+    "muown",
+    "namo",
+    "nora",
     "normuon",
     "optmuon",
     "orscale",

@@ -16,6 +16,7 @@ from optax_muon._renamed import renamed_arguments
 from optax_muon._state_size import Form as Form
 from optax_muon._state_size import StateSize as StateSize
 from optax_muon._static_arguments import static_arguments
+from optax_muon.placement import OnShards
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
 
@@ -105,6 +106,11 @@ def _in_state_dtype(make: F) -> F:
 
     @functools.wraps(make)
     def build(*args: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
+        if isinstance(options.get("placement"), OnShards):
+            raise ValueError(
+                f"{make.__name__}: its rule is one of whole matrices, and OnShards() would compute on blocks of them; "
+                "om.muon_bp takes steps on blocks between those on whole matrices"
+            )
         return transforms.compute_in(make(*args, **options), options.get("state_dtype"))
 
     return cast(F, build)

@@ -12,6 +12,7 @@ from optax_muon.linalg._map import SpectralMap as SpectralMap
 from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._nearest import OfSameNorm as OfSameNorm
 from optax_muon.linalg._spectrum import Spectrum as Spectrum
+from optax_muon.linalg.orthogonal._balanced import Balanced as Balanced
 from optax_muon.linalg.orthogonal._best import best as best
 from optax_muon.linalg.orthogonal._by_platform import ByPlatform as ByPlatform
 from optax_muon.linalg.orthogonal._by_size import BySize as BySize
@@ -74,6 +75,7 @@ from optax_muon.linalg.subspace._eigenbasis import EigenBasis as EigenBasis
 from optax_muon.linalg.subspace._eigenbasis import IdentityBasis as IdentityBasis
 from optax_muon.linalg.subspace._eigenbasis import RandomBasis as RandomBasis
 from optax_muon.linalg.subspace._eigenbasis import Refresh as Refresh
+from optax_muon.linalg.subspace._heaviest_slices import HeaviestSlices as HeaviestSlices
 from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening as LaggedWhitening
 from optax_muon.linalg.subspace._leading_subspace import LeadingSubspace as LeadingSubspace
 from optax_muon.linalg.subspace._low_rank import RandomizedPolar as RandomizedPolar

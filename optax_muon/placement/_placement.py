@@ -46,7 +46,7 @@ class Done(NamedTuple):
 
 
 class Placement(abc.ABC):
-    """Carries out an operation on many parameters; the result does not depend on the choice."""
+    """Carries out an operation on many parameters; the result does not depend on the choice, but for `OnShards`."""
 
     @abc.abstractmethod
     def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work]) -> list[Done]:

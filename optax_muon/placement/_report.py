@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from rich.console import Console
@@ -11,10 +11,11 @@ from rich.table import Table
 
 from optax_muon.linalg._flops import matrix_flops, plain_flops
 from optax_muon.linalg._map_stack import Op
-from optax_muon.matrices._leaf import matrix_shapes
+from optax_muon.matrices._leaf import Leaf, matrix_shapes
+from optax_muon.placement._on_shards import OnShards, block_leaf
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.placement._placement import Work
-from optax_muon.placement._sharding import find_layout
+from optax_muon.placement._sharding import Layout, find_layout
 from optax_muon.placement.exchange._device_teams import team_costs
 from optax_muon.placement.exchange._planner import Run, exchange_elements
 from optax_muon.placement.exchange._schedule import Group
@@ -118,13 +119,13 @@ class PlacementReport:
         return capture.get()
 
 
-def report(op: Op, placement: OverMesh, works: Sequence[Work]) -> PlacementReport:
+def report(op: Op, placement: OverMesh | OnShards, works: Sequence[Work]) -> PlacementReport:
     """Plan one update of these arrays (shapes are enough) and say what it costs.
 
     Raises:
         ValueError: where shardings are not known.
     """
-    specs = placement.specs_by_path()
+    specs = placement.specs_by_path() if isinstance(placement, OverMesh) else {}
     layouts = [find_layout(w.array, w.leaf, w.path, placement.mesh, specs.get(w.path)) for w in works]
     for work, layout in zip(works, layouts, strict=True):
         if layout.dims is None:
@@ -132,13 +133,13 @@ def report(op: Op, placement: OverMesh, works: Sequence[Work]) -> PlacementRepor
                 f"placement_report: the sharding of {work.path} is not known; give shardings, Leaf.spec or "
                 "OverMesh(specs=)"
             )
-    schedule, shards = placement.schedule(op, works, layouts)
-    rows = [row for group in schedule.groups for row in _run_costs(op, group)]
-    for s in schedule.stay:
-        for count, m, n in matrix_shapes(shards[s].shape, shards[s].leaf):
-            # `matrix_flops` counts one pass over the entries too, which is no product.
-            flops = count * (matrix_flops(op, m, n, shards[s].dtype) - m * n)
-            rows.append(RunCost((), 0, count, (m, n), 1, count, flops, 0.0, 0.0, 0.0))
+    if isinstance(placement, OnShards):
+        rows = [row for work, layout in zip(works, layouts, strict=True) for row in _block_costs(op, work, layout)]
+    else:
+        schedule, shards = placement.schedule(op, works, layouts)
+        rows = [row for group in schedule.groups for row in _run_costs(op, group)]
+        for shard in (shards[s] for s in schedule.stay):
+            rows += _local_costs(op, shard.shape, shard.leaf, shard.dtype)
     shapes = [shape for work in works for shape in matrix_shapes(work.array.shape, work.leaf)]
     plain = sum(count * plain_flops(m, n) for count, m, n in shapes)
     elements = sum(math.prod(work.array.shape) * jnp.dtype(work.array.dtype).itemsize for work in works)
@@ -146,6 +147,22 @@ def report(op: Op, placement: OverMesh, works: Sequence[Work]) -> PlacementRepor
     cut = any(name for layout in layouts for dim in layout.dims or () for name in dim)
     devices = math.prod(layouts[0].mesh.shape.values()) if works else 1
     return PlacementReport(tuple(rows), devices, plain, float(elements), cut)
+
+
+def _local_costs(op: Op, shape: Sequence[int], leaf: Leaf, dtype: Any) -> list[RunCost]:
+    """Costs of what one device computes of an array without sending any of it."""
+    # `matrix_flops` counts one pass over the entries too, which is no product.
+    return [
+        RunCost((), 0, count, (m, n), 1, count, count * (matrix_flops(op, m, n, dtype) - m * n), 0.0, 0.0, 0.0)
+        for count, m, n in matrix_shapes(shape, leaf)
+    ]
+
+
+def _block_costs(op: Op, work: Work, layout: Layout) -> list[RunCost]:
+    """Costs of one device's block of an array."""
+    parts = [math.prod(layout.mesh.shape[name] for name in dim) for dim in layout.dims or ()]
+    shape = [length // part for length, part in zip(work.array.shape, parts, strict=True)]
+    return _local_costs(op, shape, block_leaf(work.leaf, layout), work.array.dtype)
 
 
 def _run_costs(op: Op, group: Group) -> list[RunCost]:

@@ -18,6 +18,7 @@ from optax_muon.transforms._averaging import warmed_up as warmed_up
 from optax_muon.transforms._by_role import apply_by_role as apply_by_role
 from optax_muon.transforms._by_role import keys_by_path as keys_by_path
 from optax_muon.transforms._by_role import scale_by_role as scale_by_role
+from optax_muon.transforms._cautious_decay import cautious_decay as cautious_decay
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
 from optax_muon.transforms._compression import ExactWeightsState as ExactWeightsState
@@ -37,6 +38,9 @@ from optax_muon.transforms._first_gradient_ema import first_gradient_ema as firs
 from optax_muon.transforms._frobenius_clipping import clip_by_frobenius_norm as clip_by_frobenius_norm
 from optax_muon.transforms._gradient_rms import GradientRmsState as GradientRmsState
 from optax_muon.transforms._gradient_rms import divide_by_gradient_rms as divide_by_gradient_rms
+from optax_muon.transforms._gradient_scalar import GradientScalarState as GradientScalarState
+from optax_muon.transforms._gradient_scalar import with_gradient_scalar as with_gradient_scalar
+from optax_muon.transforms._keep_norm import keep_norm as keep_norm
 from optax_muon.transforms._lift import Lift as Lift
 from optax_muon.transforms._lift import LiftState as LiftState
 from optax_muon.transforms._lift import apply_to_matrices as apply_to_matrices
@@ -63,9 +67,12 @@ from optax_muon.transforms._rotated import rotated as rotated
 from optax_muon.transforms._second_moment import NeuronSecondMomentState as NeuronSecondMomentState
 from optax_muon.transforms._second_moment import normalize_neurons as normalize_neurons
 from optax_muon.transforms._shape_scaling import scale_by_shape as scale_by_shape
+from optax_muon.transforms._sliced_momentum import SlicedMomentumState as SlicedMomentumState
+from optax_muon.transforms._sliced_momentum import sliced_momentum as sliced_momentum
 from optax_muon.transforms._smoothness import SmoothnessSample as SmoothnessSample
 from optax_muon.transforms._smoothness import measure_smoothness as measure_smoothness
 from optax_muon.transforms._spectral_clipping import clip_by_spectral_norm as clip_by_spectral_norm
+from optax_muon.transforms._tangent import tangent_to_weights as tangent_to_weights
 from optax_muon.transforms._tempering import TemperedState as TemperedState
 from optax_muon.transforms._tempering import tempered as tempered
 from optax_muon.transforms._total_dual import scale_by_total_dual as scale_by_total_dual
@@ -84,6 +91,8 @@ from optax_muon.transforms._variance_reduction import correct_by_last_gradient a
 from optax_muon.transforms._variance_reduction import correct_by_same_batch as correct_by_same_batch
 from optax_muon.transforms._variance_reduction import extrapolated_ema as extrapolated_ema
 from optax_muon.transforms._variance_reduction import low_rank_storm as low_rank_storm
+from optax_muon.transforms._weight_norm import WeightNormState as WeightNormState
+from optax_muon.transforms._weight_norm import in_weight_norm as in_weight_norm
 from optax_muon.transforms._with_gradients import apply_with_gradients as apply_with_gradients
 from optax_muon.transforms._with_gradients import with_gradients as with_gradients
 

@@ -13,7 +13,12 @@ LEAST = 1e-37
 
 
 def adam_direction(
-    decay: Any = 0.9, second_moment_decay: Any = 0.999, *, eps: Any = 1e-8, accumulator_dtype: Any = None
+    decay: Any = 0.9,
+    second_moment_decay: Any = 0.999,
+    *,
+    eps: Any = 1e-8,
+    eps_root: Any = LEAST,
+    accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     r"""Average gradients and divide by the root of their average square: `optax.scale_by_adam`, in its own state.
 
@@ -29,6 +34,7 @@ def adam_direction(
         decay: beta_1, in [0, 1).
         second_moment_decay: beta_2, in [0, 1).
         eps: in units of gradients.
+        eps_root: added under the root, in units of their squares; too small to count unless given.
         accumulator_dtype: of M; None: the parameter's own.
 
     State: 2 floats per parameter, `optax.ScaleByAdamState`.
@@ -37,7 +43,7 @@ def adam_direction(
         Kingma and Ba, Adam, arXiv 1412.6980.
     """
     # Under the root, so that its derivative at zero is a number.
-    adam = optax.scale_by_adam(decay, second_moment_decay, eps, LEAST, mu_dtype=accumulator_dtype)
+    adam = optax.scale_by_adam(decay, second_moment_decay, eps, eps_root, mu_dtype=accumulator_dtype)
 
     def update_fn(updates, state, params=None):
         """Shorten what cannot be squared, then take Adam's step."""

@@ -1,6 +1,6 @@
 """Division by the running root mean square of the gradients."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,21 @@ from jaxtyping import PyTree
 from optax_muon.linalg._arithmetic import bounded_entries
 from optax_muon.linalg._scale import square_root
 from optax_muon.transforms._first_gradient_ema import first_gradient_ema
+from optax_muon.transforms._momentum import ema
 
 
 class GradientRmsState(NamedTuple):
-    """State of `divide_by_gradient_rms`: `FirstGradientEmaState` of squared gradients."""
+    """State of `divide_by_gradient_rms`: `FirstGradientEmaState` of squared gradients; from zero `optax.EmaState`."""
 
     squares: Any
 
 
 def divide_by_gradient_rms(
-    decay: Any, *, eps: float = 1e-8, accumulator_dtype: Any = None
+    decay: Any,
+    *,
+    eps: float = 1e-8,
+    start: Literal["gradient", "zero"] = "gradient",
+    accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide what arrives by the running root mean square of the gradients, entry by entry.
 
@@ -34,17 +39,24 @@ def divide_by_gradient_rms(
     Args:
         decay: the decay rate beta, in [0, 1), or a schedule.
         eps: added to the root, in units of the gradient.
+        start: V_0, the first square as above, or ``"zero"``: :math:`V_0 = (1 - \beta) G_0^2` without bias correction,
+            for what is brought to one size afterwards; the decay is then a number.
         accumulator_dtype: of the squares; None: the parameter's own.
 
     Raises:
-        ValueError: for a decay outside [0, 1).
+        ValueError: for a decay outside [0, 1), or an unknown start.
 
     State: 1 float per parameter.
 
     References:
         Crawshaw et al., arXiv 2510.09827.
     """
-    squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
+    if start not in ("gradient", "zero"):
+        raise ValueError(f"divide_by_gradient_rms: start must be 'gradient' or 'zero', not {start!r}")
+    if start == "gradient":
+        squares = first_gradient_ema(decay, accumulator_dtype=accumulator_dtype)
+    else:
+        squares = ema(decay, nesterov=False, accumulator_dtype=accumulator_dtype)
 
     def _square(g):
         g = bounded_entries(g)
@@ -58,7 +70,6 @@ def divide_by_gradient_rms(
         """Average the squares of the gradients, and divide by their root."""
         del params, extra_args
         seen = updates if gradients is None else gradients
-        # Starting at the first square instead of zero, the average needs no bias correction.
         mean, inner = squares.update(jax.tree.map(_square, seen), state.squares)
         return jax.tree.map(divided, updates, mean), GradientRmsState(inner)
 

@@ -6,6 +6,7 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
 from optax_muon.matrices._by_name import Rules
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import Leaves, findings
+from optax_muon.placement._on_shards import OnShards
 from optax_muon.placement._over_mesh import OverMesh
 from optax_muon.placement._placement import Work
 from optax_muon.placement._report import PlacementReport, report
@@ -14,7 +15,7 @@ from optax_muon.placement._report import PlacementReport, report
 def placement_report(
     params: PyTree,
     op: SpectralMap | MatrixOp | None = None,
-    placement: OverMesh | None = None,
+    placement: OverMesh | OnShards | None = None,
     leaves: Leaves | None = None,
     rules: Rules = (),
     *,

@@ -34,7 +34,7 @@ class NeuronSecondMomentState(NamedTuple):
 
 @renamed_arguments(epsilon="eps")
 def normalize_neurons(
-    decay: Any, *, eps: float = 1e-10, leaves: Leaves | None = None
+    decay: Any, *, eps: float = 1e-10, skip_zeros: bool = False, leaves: Leaves | None = None
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide every output's vector by its running RMS, and keep each matrix's Frobenius norm.
 
@@ -50,6 +50,8 @@ def normalize_neurons(
     Args:
         decay: beta, in [0, 1).
         eps: > 0, added to lengths and norms; keeps zero vectors finite.
+        skip_zeros: an output whose vector is zero keeps its v, for a momentum that emits some outputs at a time, as
+            `sliced_momentum` does.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
@@ -77,7 +79,8 @@ def normalize_neurons(
         wide = x.astype(accumulator_dtype(x.dtype))
         # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
         mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
-        v = decay * v + (1 - decay) * mean
+        new = decay * v + (1 - decay) * mean
+        v = jnp.where(mean == 0, v, new) if skip_zeros else new
         y = wide / (square_root(v) + eps)
         # The norm is put back, so that a shape scale tuned for Muon's updates still holds.
         return (y * (norm_over(wide, leaf) / (norm_over(y, leaf) + eps))).astype(x.dtype), v

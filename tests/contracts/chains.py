@@ -77,6 +77,9 @@ class Watch:
 def chain(card: om.Card) -> str:
     """Build a card's optimizer with its defaults, and say the stages that it is made of."""
     watch = Watch()
+    # What a card cannot do without was made before, and is called as the argument is.
+    given = {name: value for name, value in card.defaults.items() if isinstance(value, optax.GradientTransformation)}
+    watch.made |= {id(value.update): (value, name) for name, value in given.items()}
     theirs = [module for name, module in sys.modules.items() if name.startswith("optax_muon.optimizers._")]
     with contextlib.ExitStack() as stack:
         for module in (optax, transforms, *theirs):

@@ -9,9 +9,11 @@ from optax_muon.transforms._smoothness import _ChangeRate
 
 WHITEN = linalg.OneSidedWhitening()
 OPS = [
+    linalg.Balanced(linalg.best()),
     linalg.BySize(2, linalg.RandomizedPolar(rank=2)),
     linalg.Center("reduction"),
     linalg.Composed(linalg.SVDPolar(), WHITEN),
+    linalg.HeaviestSlices(linalg.best(), 0.5),
     linalg.KroneckerWhitening(),
     linalg.LaggedWhitening(),
     linalg.LeadingSubspace(rank=2),

@@ -46,13 +46,16 @@ SHARDED = {
     # A gradient seen twice is diagonal in its own bases, and the rounding elsewhere is normalised to one.
     "soap": {"eps": 1e-2},
     "muadam": {"eps": 1e-3},
+    # Steps on blocks are others on another layout: that is the rule.
+    "muon_bp": {"period": 1},
     # The rest of a subspace as large as the matrix is small, and is brought to full size.
     "cosmos": {"rank": 2},
     # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.
     "splus": {"max_side": 7, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
 }
 AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
-RATES = {"splus": 10.0}  # times the common rate, where a shape scale makes that one tiny
+# Times the common rate, where a shape scale makes that one tiny, or where it is an angle or every output's step.
+RATES = {"dion2": 3.0, "dion3": 3.0, "muon_h": 2.0, "nora": 0.4, "splus": 10.0}
 COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
 
 

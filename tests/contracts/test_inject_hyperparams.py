@@ -32,6 +32,9 @@ SETTINGS = {
 }
 # What a number is changed to where multiples of it would not show: eps must be as large as its neighbour.
 CHANGES = {
+    ("adago", "clip"): 1.0,
+    ("adago", "floor"): 1.0,
+    ("adago", "start"): 10.0,
     ("soft_signum", "eps"): 0.5,
     "eps": 10.0,
     "seed": 1,

@@ -23,6 +23,7 @@ INEXACT = [op for op in MAPS if isinstance(op, linalg.SpectralClip) and op.ortho
 OF_THEIR_OWN_SIZE = (linalg.Gated, linalg.Hammer)
 BEYOND = (linalg.OfSameNorm,)  # their image of the largest matrices is none of float32
 ABSOLUTE = {
+    "adago": "a clip of the gradients' norms",
     "conda": "Adam's eps",
     "cosmos": "Adam's eps",
     "ef_muon": "steps as long as the gradient",
@@ -31,12 +32,18 @@ ABSOLUTE = {
     "muadam": "a step that depends on the gradient's size",
     "mucon": "a gate by size",
     "muon_max": "steps as long as the gradient",
+    "muon_squared": "an eps beside squares of gradients",
+    "muown": "Adam's eps",
+    "namo": "an eps beside the gradients' norms",
     "optmuon": "steps as long as the gradient",
     "polar_adamw": "Adam's eps",
     "polargrad": "steps as long as the gradient",
     "soap": "Adam's eps",
     "spectra": "Adam's eps",
 }
+
+
+TURNING = {"hyperball", "muon_h", "muown"}  # they turn weights, and zero has no direction
 
 
 def stack(dtype, scale=1.0, seed=0):
@@ -157,7 +164,8 @@ sampled = pytest.mark.parametrize(
 
 def ready(card):
     """Make one card's update for one matrix, compiled, with its first state."""
-    params = {"up": {"kernel": jnp.zeros((4, 6))}}  # no decay
+    # No decay, but where weights of zero never move.
+    params = {"up": {"kernel": stack(jnp.float32, seed=9)[0] * (card.name in TURNING)}}
     leaves = {"up": {"kernel": om.Leaf("hidden", 0, 1)}}
     tx = optax.with_extra_args_support(card.make(0.1, leaves=leaves, **card.defaults))
 
