@@ -33,6 +33,10 @@ class SpectralMap(abc.ABC):
     def scalar(self, s: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
         """Say what ``apply`` does to the spectrum ``s`` of each matrix (last axis: all its singular values)."""
 
+    def on_cpu(self) -> "SpectralMap":
+        """Give the map that a CPU runs: this one, unless it depends on the platform."""
+        return self
+
     def on_accelerator(self, dtype: Any) -> "SpectralMap":
         """Give the map that a TPU or GPU runs on matrices of ``dtype``: this one, unless it depends on the platform."""
         del dtype

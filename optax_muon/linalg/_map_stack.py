@@ -1,4 +1,4 @@
-"""An operation over a stack of matrices: looped or batched, and one stack after another."""
+"""An operation over a stack of matrices, one after another, and one stack after another."""
 
 import functools
 import itertools
@@ -11,8 +11,6 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp, SpectralMap
-
-BATCH_BYTES = 64 << 20
 
 Op = SpectralMap | MatrixOp
 
@@ -28,9 +26,8 @@ def map_stack(
 ) -> tuple[Array, PyTree, Info]:
     """Apply an operation to a stack (count, m, n).
 
-    A CPU takes one matrix at a time (5 to 20 % faster than a batched product, and one matrix's temporaries alive);
-    other platforms take batches of about ``BATCH_BYTES``, so that small matrices fill the machine. A stack of one is
-    neither looped nor batched.
+    One matrix at a time: on a CPU 5 to 20 % faster than a batched product, and one matrix's temporaries alive. A stack
+    of one is not looped over.
 
     Args:
         op: the operation.
@@ -68,24 +65,33 @@ def after(xs: PyTree, previous: Array | None) -> PyTree:
 
 
 def split_stack(x: Array, sizes: Sequence[int]) -> list[Array]:
-    """Split a stack (count, m, n) into consecutive stacks of the given sizes, which add up to ``count``.
+    """Split a stack (count, m, n) into consecutive stacks of the given sizes, which add up to ``count``."""
+
+    def seen(x: Array) -> list[Array]:
+        ends = itertools.accumulate(sizes, initial=0)
+        return [lax.slice_in_dim(x, start, stop) for start, stop in itertools.pairwise(ends)]
+
+    if _few(x, sizes):
+        return seen(x)
+    return lax.platform_dependent(x, cpu=lambda x: split_on_cpu(x, sizes), default=seen)
+
+
+def split_on_cpu(x: Array, sizes: Sequence[int]) -> list[Array]:
+    """Split a stack as `split_stack` does, in programs for a CPU alone.
 
     XLA compiles one kernel for every slice on a CPU, about as dear as the iteration itself; slices at offsets that it
     cannot see are all the same kernel, and a fifth of the price.
     """
     starts = list(itertools.accumulate(sizes, initial=0))[:-1]
-
-    def seen(x: Array) -> list[Array]:
+    if _few(x, sizes):
         return [lax.slice_in_dim(x, i, i + size) for i, size in zip(starts, sizes, strict=True)]
+    known, hidden = _true(x), lax.optimization_barrier(tuple(jnp.int32(i) for i in starts))
+    return [_piece(x, known, i, size) for i, size in zip(hidden, sizes, strict=True)]
 
-    def unseen(x: Array) -> list[Array]:
-        """Slice at offsets that the compiler cannot see."""
-        known, hidden = _true(x), lax.optimization_barrier(tuple(jnp.int32(i) for i in starts))
-        return [_piece(x, known, i, size) for i, size in zip(hidden, sizes, strict=True)]
 
-    if len(sizes) < 8 or 0 in x.shape:
-        return seen(x)
-    return lax.platform_dependent(x, cpu=unseen, default=seen)
+def _few(x: Array, sizes: Sequence[int]) -> bool:
+    """Tell whether slices of a stack are too few to cost anything."""
+    return len(sizes) < 8 or 0 in x.shape
 
 
 def _piece(x: Array, known: Array, start: Array, size: int) -> Array:
@@ -113,24 +119,12 @@ def _true(x: Array) -> Array:
 
 
 def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
-    """Apply a map to a stack (count, m, n): all at once, or in a loop over batches of a size that divides the count."""
-    count = stack.shape[0]
-    if count == 0 or 0 in stack.shape:
+    """Apply a map to a stack (count, m, n)."""
+    if 0 in stack.shape:
         return op.apply(stack)  # it still raises on what it cannot take
-    if count == 1:
+    if stack.shape[0] == 1:
         return op.apply(stack[0])[None]
-    looped = _overwrite if reuse else lambda op, x: lax.map(op.apply, x)
-    size = max(1, BATCH_BYTES // max(1, stack[0].size * stack.dtype.itemsize))
-    size = next((d for d in range(min(size, count), max(1, min(size, count) // 2), -1) if count % d == 0), size)
-
-    def batched(x: Array) -> Array:
-        """Map batches of ``size`` matrices, all at once where they are few."""
-        if size >= count:
-            return op.apply(x)
-        return looped(op, x) if size == 1 else lax.map(op.apply, x, batch_size=size)
-
-    # Decided when the program is compiled for a platform; JAX's default backend says nothing of the others.
-    return lax.platform_dependent(stack, cpu=lambda x: looped(op, x), default=batched)
+    return _overwrite(op, stack) if reuse else lax.map(op.apply, stack)
 
 
 def _overwrite(op: SpectralMap, stack: Array) -> Array:

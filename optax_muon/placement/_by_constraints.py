@@ -15,11 +15,13 @@ from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._map_stack import Op, after
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, join, size_of, take
+from optax_muon.placement._by_form import run_by_form
 from optax_muon.placement._local import Local
-from optax_muon.placement._placement import Done, Work
+from optax_muon.placement._placement import Done, Here, Work
 from optax_muon.placement._remainders import Placed, Span, share_remainders
 from optax_muon.placement._sharding import axes_of_type
 from optax_muon.placement.exchange._schedule import Options
+from optax_muon.placement.exchange._wire_dtype import wire_dtype
 
 FREE = PartitionSpec.UNCONSTRAINED
 
@@ -62,6 +64,26 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     axes = [a for a in auto if a not in options.slow_axes and (options.axes is None or a in options.axes)]
     if not axes:
         return Local().run(op, works)
+    return run_by_form(op, works, lambda works, here: _run_over(op, works, _Over(mesh, axes, options, here)))
+
+
+class _Over(NamedTuple):
+    """Which axes of which mesh share the work, and how a device computes its part."""
+
+    mesh: Any
+    axes: Sequence[str]
+    options: Options
+    here: Here
+
+    def wire(self, op: Op, dtype: Any) -> Any:
+        """Say in which dtype matrices travel."""
+        form = self.here.form(op, dtype) if isinstance(op, SpectralMap) else op
+        return wire_dtype(form, dtype, self.options.exchange_dtype)
+
+
+def _run_over(op: Op, works: Sequence[Work], over: _Over) -> list[Done]:
+    """Map every array."""
+    mesh, axes = over.mesh, over.axes
     devices = math.prod(mesh.shape[a] for a in axes)
     cuts = [cut(work) for work in works]
     # Each on its own: its batch axis may be sharded already, and joined with others it would have to travel.
@@ -70,16 +92,16 @@ def run_constrained(op: Op, works: Sequence[Work], mesh: Any, options: Options) 
     loose = [cuts[w][i] for w, i in owners]
     made: list[list[Mapped]] = [[] for _ in loose]
     last = None
-    for run in _runs(op, loose, devices, options):
+    for run in _runs(op, loose, devices, over.options):
         stacks = [[take(loose[span.index], span.start, span.stop) for span in placed.spans] for placed in run]
         firsts = [placed.first for placed in run]
-        results, last = _compute_run(op, stacks, firsts, _one_by_one(mesh, axes), last)
+        results, last = _compute_run(op, over, stacks, firsts, _one_by_one(mesh, axes), last)
         for placed, outcomes in zip(run, results, strict=True):
             for span, outcome in zip(placed.spans, outcomes, strict=True):
                 made[span.index].append(outcome)
     done = dict(zip(owners, map(join, made), strict=True))
     for w in whole:
-        [[done[w, 0]]], last = _compute_run(op, [cuts[w]], [0], _direct(mesh, axes), last)
+        [[done[w, 0]]], last = _compute_run(op, over, [cuts[w]], [0], _direct(mesh, axes), last)
     results = [collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
     return [
         x._replace(array=_sharded_like(x.array, work.array), carries=_laid_like(x.carries, work.carries))
@@ -112,12 +134,13 @@ def _direct(mesh: Any, axes: Sequence[str]) -> _Route:
 
 
 def _compute_run(
-    op: Op, shapes: Sequence[Sequence[Stack]], firsts: Sequence[int], route: _Route, last: Array | None
+    op: Op, over: _Over, shapes: Sequence[Sequence[Stack]], firsts: Sequence[int], route: _Route, last: Array | None
 ) -> tuple[list[list[Mapped]], Array]:
     """Distribute the stacks of every shape, compute the sum of what arrives at each place, and take the results back.
 
     Args:
         op: the operation.
+        over: who shares the work.
         shapes: for each shape its stacks, (count, m, n) each.
         firsts: the place at which each shape begins.
         route: how they are distributed.
@@ -126,7 +149,8 @@ def _compute_run(
     Returns:
         The results, for each shape and stack, and a number of this run.
     """
-    distributed = PartitionSpec(route.axes)
+    distributed, dtype = PartitionSpec(route.axes), shapes[0][0].matrices.dtype
+    wire = over.wire(op, dtype)
     counts = [[stack.matrices.shape[0] for stack in stacks] for stacks in shapes]
     ends = [first + sum(count) for first, count in zip(firsts, counts, strict=True)]
     # `jax.shard_map` divides evenly: the last places are padding.
@@ -137,12 +161,12 @@ def _compute_run(
         carry, keys, others = beside
         x = after(_overlay(xs), last)
         work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)
-        done = Local().run(op, [work])[0]
+        done = over.here.run(op, [work])[0]
         learned = (done.carries[0], done.infos[0])
         return [_uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
     trails = [
-        _sent(_padded([stack.matrices for stack in stacks], first, places), route)
+        _sent(_padded([stack.matrices.astype(wire) for stack in stacks], first, places), route)
         for stacks, first in zip(shapes, firsts, strict=True)
     ]
     # Shapes share a run only where the operation takes nothing beside the matrices.
@@ -159,7 +183,7 @@ def _compute_run(
     carry = jax.tree.map(lambda trail, x: _returned(x, trail, route), carried, carry, is_leaf=is_trail)
     results = []
     for y, trail, first, count in zip(ys, trails, firsts, counts, strict=True):
-        whole = Mapped(_returned(y, trail, route), carry, info)
+        whole = Mapped(_returned(y, trail, route).astype(dtype), carry, info)
         spans = itertools.pairwise(itertools.accumulate(count, initial=first))
         results.append([take(whole, *span) for span in spans])
     return results, last

@@ -1,22 +1,63 @@
 """Like matrices on a TPU or GPU: large ones one at a time, small ones in batches, stacked in the dtype that is read."""
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
 from optax_muon.linalg import SpectralMap
-from optax_muon.linalg._map_stack import BATCH_BYTES
-from optax_muon.placement._buckets import divide, join
+from optax_muon.placement._buckets import Mapped, Member, Size, Stack, divide, join, run_in_buckets, turns
+from optax_muon.placement._placement import Done, Here, Work
 
 # Shorter side from which a product of one matrix fills the machine: a v5e does one of 768 x 768 in 6,900 cycles and
 # spends about 2,000 on every kernel beside its work.
 FILLS = 768
 
+# Small matrices fill it together, in batches of about so many bytes.
+BATCH_BYTES = 64 << 20
+
 # As many like matrices stand in the program one after another; more are looped over, so that it does not grow.
 UNROLLED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class OnAccelerator(Here):
+    """Compute maps the way that is fast on a TPU or GPU, which only their programs may hold.
+
+    Args:
+        max_bytes: see `Local`.
+    """
+
+    max_bytes: int | None = None
+
+    def form(self, op: SpectralMap, dtype: Any) -> SpectralMap:
+        """Give the map that a TPU or GPU runs."""
+        return op.on_accelerator(dtype)
+
+    def run(self, op: SpectralMap, works: Sequence[Work], *, temporary: bool = False) -> list[Done]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Map every array."""
+        del temporary  # nothing is overwritten
+
+        def compute(found: Sequence[Sequence[Member]], stacks: Sequence[Stack], sizes: Sequence[Size]):
+            """Map all buckets."""
+            # Like matrices in whichever bucket: of more than a few the program must not hold each by itself.
+            alike: Counter[tuple[int, int]] = Counter()
+            for bucket in found:
+                alike[_kind(bucket, sizes)] += sum(sizes[member.index].shape[0] for member in bucket)
+            results: dict[int, Mapped] = {}
+            for bucket in found:
+                members = [stacks[member.index].matrices for member in bucket]
+                inner = op.on_accelerator(members[0].dtype)
+                done = map_like(inner, members, turns(bucket), alike[_kind(bucket, sizes)])
+                results.update((member.index, Mapped(y)) for member, y in zip(bucket, done, strict=True))
+            return results
+
+        return run_in_buckets(op, works, self.max_bytes, compute)
 
 
 def map_like(op: SpectralMap, stacks: Sequence[Array], turns: Sequence[bool], alike: int) -> list[Array]:
@@ -57,3 +98,9 @@ def _in_batches(op: SpectralMap, stack: Array) -> Array:
     size = min(count, max(1, BATCH_BYTES // nbytes))
     size = next((d for d in range(size, size // 2, -1) if count % d == 0), size)
     return op.apply(stack) if size == count else lax.map(op.apply, stack, batch_size=size)
+
+
+def _kind(bucket: Sequence[Member], sizes: Sequence[Size]) -> tuple[int, int]:
+    """Sides of a bucket's matrices, the shorter first."""
+    m, n = sorted(sizes[bucket[0].index].shape[1:])
+    return m, n

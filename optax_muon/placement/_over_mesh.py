@@ -44,8 +44,9 @@ class OverMesh(Placement):
         flops_per_byte: FLOPs that a device does while it sends one byte, for the planner; 150 suits slow arithmetic,
             2000 bfloat16 over a TPU's links.
         teams: let several devices share a matrix when there are more devices than matrices.
-        exchange_dtype: in which matrices travel where that is narrower than their own; None: bfloat16 where the map's
-            arithmetic is `BFLOAT16`, which would round them at once, else their own. ``jnp.float32`` keeps every bit.
+        exchange_dtype: in which matrices travel where that is narrower than their own; None: bfloat16 where the
+            arithmetic is `BFLOAT16`, which would round them at once, as the default's is on a TPU or GPU.
+            ``jnp.float32`` keeps every bit.
 
     Example:
         >>> import optax_muon as om
@@ -136,7 +137,7 @@ class OverMesh(Placement):
         schedule, shards = self.schedule(op, works, layouts)
         # Who computes a matrix differs along the axes that cut it, and so does what is computed with it.
         works = [w._replace(**vary({"carries": w.carries, "keys": w.keys}, varying_axes(w.array))) for w in works]
-        done = execute(op, schedule, shards, works, sizes_of(layouts[0].mesh))
+        done = execute(op, schedule, shards, works, sizes_of(layouts[0].mesh), self.exchange_dtype)
         return [Done(x.array, *_settled((x.carries, x.infos), w)) for x, w in zip(done, works, strict=True)]
 
     def _mapped(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
@@ -158,7 +159,7 @@ class OverMesh(Placement):
                 w._replace(array=x, others=beside, carries=jax.tree.map(as_piece, carries, cut), keys=keys)
                 for w, x, beside, (carries, keys), (cut, _) in zip(works, arrays, others, values, cuts, strict=True)
             ]
-            done = execute(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh))
+            done = execute(with_arrays(op, numbers), schedule, shards, local, sizes_of(mesh), self.exchange_dtype)
             return [x.array for x in done], [(x.carries, x.infos) for x in done]
 
         others = [

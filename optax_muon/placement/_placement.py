@@ -1,10 +1,11 @@
 """Where and in which order the matrices of a tree are computed."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from jax import lax
 from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import Info, MatrixOp, SpectralMap
@@ -51,3 +52,45 @@ class Placement(abc.ABC):
     @abc.abstractmethod
     def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work]) -> list[Done]:
         """Map every array; gives one `Done` for each `Work`, in their order."""
+
+
+class Here(abc.ABC):
+    """Computes arrays on the device where they are; a branch for one platform has that platform's way alone.
+
+    Attributes:
+        native_tiles: whether what travels is to keep an accelerator's tiles whole.
+    """
+
+    native_tiles: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def form(self, op: SpectralMap, dtype: Any) -> SpectralMap:
+        """Give the map that runs on matrices of ``dtype`` in place of ``op``."""
+
+    def reads(self, op: SpectralMap | MatrixOp, dtype: Any) -> Any:
+        """Say to which dtype ``op`` rounds matrices of ``dtype`` first of all."""
+        return self.form(op, dtype).reads(dtype) if isinstance(op, SpectralMap) else dtype
+
+    @abc.abstractmethod
+    def run(self, op: SpectralMap | MatrixOp, works: Sequence[Work], *, temporary: bool = False) -> list[Done]:
+        """Map every array, as `Placement.run`; ``temporary``: the arrays may be overwritten."""
+
+
+def run_by_platform(
+    works: Sequence[Work],
+    cpu: Callable[[Sequence[Work]], list[Done]],
+    default: Callable[[Sequence[Work]], list[Done]],
+) -> list[Done]:
+    """Run matrices one way in programs for a CPU and another way in all others: a compiled program has its own alone.
+
+    Only for spectral maps, which take the matrices alone. JAX's default backend decides nothing, for it says nothing of
+    programs that are compiled for another platform.
+    """
+    if not works:
+        return []
+
+    def branch(run: Callable[[Sequence[Work]], list[Done]]) -> Callable[[list[Array]], list[Done]]:
+        """Make one platform's function of the arrays."""
+        return lambda arrays: run([w._replace(array=x) for w, x in zip(works, arrays, strict=True)])
+
+    return lax.platform_dependent([w.array for w in works], cpu=branch(cpu), default=branch(default))

@@ -1,4 +1,4 @@
-"""Stacks of matrices: no batch of one, the same numbers as one by one, order, and parts of any size."""
+"""Stacks of matrices: no batches, the same numbers as one by one, order, and parts of any size."""
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,10 @@ from optax_muon.linalg._map_stack import after, map_stack, split_stack
 OP = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024)
 
 
-def test_one_matrix_is_not_batched():
-    def batched(text):
-        return "batching_dims = [0]" in text
-
-    stack = jax.ShapeDtypeStruct((1, 8, 16), jnp.float32)
-    assert not batched(jax.jit(lambda x: map_stack(OP, x)[0]).lower(stack).as_text())
-    many = jax.ShapeDtypeStruct((4, 8, 16), jnp.float32)
-    assert not batched(jax.jit(lambda x: map_stack(OP, x)[0]).lower(many).as_text())
-    exported = jax.export.export(jax.jit(lambda x: map_stack(OP, x)[0]), platforms=["tpu"])(many)
-    assert batched(exported.mlir_module()), "small matrices fill an accelerator together"
+def test_nothing_is_batched():
+    for count in (1, 4):
+        stack = jax.ShapeDtypeStruct((count, 8, 16), jnp.float32)
+        assert "batching_dims = [0]" not in jax.jit(lambda x: map_stack(OP, x)[0]).lower(stack).as_text()
 
 
 @pytest.mark.parametrize("previous", [0.0, -1.0, np.nan, np.inf, 1e-45])

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import optax_muon as om
@@ -21,7 +22,7 @@ def test_large_matrices_run_one_after_another():
     nbytes = 4 * shape[0] * shape[1]
     # 24 matrices of 3 MB: were they in flight together, their temporaries alone would be 72 MB and more.
     tx = om.muon(0.02, orthogonalizer=OP, placement=Local(max_bytes=nbytes))
-    import optax_muon.placement._local as placement
+    import optax_muon.placement._in_order as placement
 
     allowed, placement.IN_FLIGHT_BYTES = placement.IN_FLIGHT_BYTES, nbytes
     try:
@@ -44,6 +45,31 @@ def test_the_program_does_not_grow_with_depth():
         return text.count("stablehlo.while"), text.count("stablehlo.dot_general")
 
     assert loops(2) == loops(12)
+
+
+def test_an_accelerator_takes_small_matrices_together():
+    given = {"up": {"kernel": jax.ShapeDtypeStruct((4, 8, 16), jnp.float32)}}
+    tx = apply_to_matrices(OP, leaves={"up": {"kernel": om.Leaf("hidden", 1, 2)}})
+    program = jax.export.export(jax.jit(lambda x: tx.update(x, tx.init(x))[0]), platforms=["tpu"])(given)
+    assert "batching_dims = [0]" in program.mlir_module()
+
+
+def test_a_map_is_traced_once_for_each_way():
+    """Tracing is most of what a user waits for on a CPU: a map is traced for it and for the others, no more."""
+
+    class Counted(om.linalg.SpectralMap):
+        times = 0
+
+        def apply(self, x):
+            type(self).times += 1
+            return x
+
+        def scalar(self, s):
+            return s
+
+    given = {str(i): {"up": {"kernel": jax.ShapeDtypeStruct((8, 16), jnp.float32)}} for i in range(12)}
+    jax.eval_shape(lambda x: apply_to_matrices(Counted()).update(x, optax.EmptyState())[0], given)
+    assert Counted.times == 2
 
 
 def test_a_negative_size_is_refused():

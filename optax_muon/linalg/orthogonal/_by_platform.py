@@ -46,6 +46,10 @@ class ByPlatform(SpectralMap):
         """Count the products of one m x n matrix; the dearer of the two."""
         return max(self.cpu.flops(m, n), self.accelerator.flops(m, n))
 
+    def on_cpu(self) -> SpectralMap:
+        """Give the map that a CPU runs."""
+        return self.cpu
+
     def on_accelerator(self, dtype: Any) -> SpectralMap:
         """Give the map that a TPU or GPU runs on matrices of ``dtype``."""
         narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize <= 4

@@ -12,10 +12,9 @@ from optax_muon.placement._buckets import divide, join, take
 from optax_muon.placement.exchange._device_teams import from_team, to_team
 from optax_muon.placement.exchange._native_tiles import (
     assemble_slabs,
+    collectives,
     disassemble_slabs,
     from_slabs,
-    is_native,
-    native_width,
     slab_rows,
     to_slabs,
 )
@@ -23,73 +22,73 @@ from optax_muon.placement.exchange._planner import Part, Run, exchange_elements
 from optax_muon.placement.exchange._tiles import Grid, Kind, assemble, disassemble, fill_axis, team_block
 
 
-def send(runs: Sequence[Run], stacks: Mapping[int, Array], grid: Grid) -> list[Array]:
+def send(runs: Sequence[Run], stacks: Mapping[int, Array], grid: Grid, *, native: bool) -> list[Array]:
     """Bring the matrices of some runs to their owners: one (repeat, m, n) stack per run, a team member's share of n.
 
-    One all-to-all over all axes of the grid moves everything. Where every device holds whole matrices nothing moves.
+    All-to-alls over all axes of the grid move everything, one unless ``native``; see `collectives`. Where every device
+    holds whole matrices nothing moves. Matrices have the dtype in which they travelled.
 
     Args:
         runs: the runs of one round.
         stacks: item index -> stack (count, rows, cols) of this device's tiles.
         grid: length of every axis, in device order.
+        native: whether large blocks are to travel in an accelerator's own tiles.
     """
     if not runs[0].travels:
         # Every device has all matrices already, and takes those that it computes.
         me = lax.axis_index(tuple(grid))
         mine = [lax.dynamic_index_in_dim(_pack(run, stacks, grid), me, 1) for run in runs]
         return [_open(run, x, grid) for run, x in zip(runs, mine, strict=True)]
-    width = native_width(runs, grid)
-    packed = [
-        _pack_slabs(run, stacks, grid, width) if width and is_native(run, grid) else _pack(run, stacks, grid)
-        for run in runs
-    ]
-    arrived = _exchanged(packed, grid)
-    return [_open(run, x, grid).astype(run.dtype) for run, x in zip(runs, arrived, strict=True)]
+    arrived: dict[int, Array] = {}
+    for some, width in collectives(runs, grid, native=native):
+        packed = [_pack_slabs(runs[k], stacks, grid, width) if width else _pack(runs[k], stacks, grid) for k in some]
+        arrived.update(zip(some, _exchanged(packed, grid), strict=True))
+    return [_open(run, arrived[k], grid) for k, run in enumerate(runs)]
 
 
-def send_back(runs: Sequence[Run], results: Sequence[Array], grid: Grid) -> dict[int, list[Array]]:
+def send_back(runs: Sequence[Run], results: Sequence[Array], grid: Grid, *, native: bool) -> dict[int, list[Array]]:
     """Bring the results of some runs back to where their tiles were.
 
-    One all-to-all again, or an all-gather where every device is to hold whole matrices.
+    The same all-to-alls again, or an all-gather where every device is to hold whole matrices.
 
     Args:
         runs: the runs of one round.
         results: one (repeat, m, n) stack per run, a team member's share of n.
         grid: length of every axis, in device order.
+        native: as for `send`.
 
     Returns:
         Item index -> its tiles in order, in stacks (count, rows, cols), one for each of its parts.
     """
-    widths = [exchange_elements(run.kinds, run.team, grid)[1] for run in runs]
-    width = native_width(runs, grid)
-    closed = []
-    for run, y, e in zip(runs, results, widths, strict=True):
-        y = y.astype(run.wire)  # what is wider than that would be rounded after the journey anyway
-        native = width if is_native(run, grid) else None
-        closed.append(_close(run, y, grid, e) if native is None else _close_slabs(run, y, grid, native))
-    arrived = _exchanged(closed, grid) if runs[0].travels else _gather_tiles([x[:, 0] for x in closed], grid)
+    # What is wider than the dtype in which it travels would be rounded after the journey anyway.
+    results = [y.astype(run.wire) for run, y in zip(runs, results, strict=True)]
+
+    def closed(k: int, width: int | None) -> Array:
+        """Cut the matrices of one run into tiles."""
+        if width:
+            return _close_slabs(runs[k], results[k], grid, width)
+        return _close(runs[k], results[k], grid, exchange_elements(runs[k].kinds, runs[k].team, grid)[1])
+
+    arrived: dict[int, Array] = {}
+    if not runs[0].travels:
+        arrived.update(enumerate(_gather_tiles([closed(k, None)[:, 0] for k in range(len(runs))], grid)))
+    else:
+        for some, width in collectives(runs, grid, native=native):
+            arrived.update(zip(some, _exchanged([closed(k, width) for k in some], grid), strict=True))
     tiles: dict[int, list[Array]] = {}
-    for run, x in zip(runs, arrived, strict=True):
-        _unpack(run, x.astype(run.dtype), tiles)
+    for k, run in enumerate(runs):
+        _unpack(run, arrived[k].astype(run.dtype), tiles)
     return tiles
 
 
 def _exchanged(packed: Sequence[Array], grid: Grid) -> list[Array]:
-    """Send arrays (repeat, devices, ...), one entry to each device, in one all-to-all for each number of dimensions.
-
-    One buffer for all runs, devices first: a round is one collective, whose latency is paid once, or two if some of its
-    matrices travel in native tiles and others flat.
-    """
-    arrived: dict[int, Array] = {}
-    for ndim in dict.fromkeys(x.ndim for x in packed):
-        alike = [k for k, x in enumerate(packed) if x.ndim == ndim]
-        shapes = [jnp.swapaxes(packed[k], 0, 1).shape for k in alike]
-        # The repetitions of a run follow one another in the dimension in which runs of all sizes are joined.
-        rows = [jnp.swapaxes(packed[k], 0, 1).reshape(s[0], -1, *s[3:]) for k, s in zip(alike, shapes, strict=True)]
-        there = lax.all_to_all(join(rows, axis=1), tuple(grid), 0, 0, tiled=True)
-        for k, shape, x in zip(alike, shapes, _spans(there, [x.shape[1] for x in rows]), strict=True):
-            arrived[k] = jnp.swapaxes(x.reshape(shape), 0, 1)
-    return [arrived[k] for k in range(len(packed))]
+    """Send arrays (repeat, devices, ...), one entry to each device, in one all-to-all: its latency is paid once."""
+    shapes = [jnp.swapaxes(x, 0, 1).shape for x in packed]
+    # The repetitions of a run follow one another in the dimension in which runs of all sizes are joined.
+    rows = [jnp.swapaxes(x, 0, 1).reshape(s[0], -1, *s[3:]) for x, s in zip(packed, shapes, strict=True)]
+    there = lax.all_to_all(join(rows, axis=1), tuple(grid), 0, 0, tiled=True)
+    spans = _spans(there, [x.shape[1] for x in rows])
+    return [jnp.swapaxes(x.reshape(shape), 0, 1) for shape, x in zip(shapes, spans, strict=True)]
 
 
 def _gather_tiles(closed: Sequence[Array], grid: Grid) -> list[Array]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from jaxtyping import Array, PyTree
@@ -10,19 +11,25 @@ from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._map_stack import Op, after
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.placement._buckets import Mapped, Stack, collect, cut, join
+from optax_muon.placement._by_form import run_by_form
 from optax_muon.placement._local import Local
-from optax_muon.placement._placement import Done, Work
+from optax_muon.placement._placement import Done, Here, Work
 from optax_muon.placement.exchange._all_to_all import send, send_back
 from optax_muon.placement.exchange._device_teams import compute_in_teams
 from optax_muon.placement.exchange._per_matrix_values import by_matrix, by_piece, globalize, localize
 from optax_muon.placement.exchange._pieces import gather_values, is_piece, own_values, put_together
 from optax_muon.placement.exchange._planner import Run
-from optax_muon.placement.exchange._schedule import Group, Schedule, Shard
+from optax_muon.placement.exchange._schedule import Group, Schedule, Shard, narrowed
 from optax_muon.placement.exchange._tiles import Cut, Grid
 
 
 def execute(
-    op: Op, schedule: Schedule, shards: Sequence[Shard], works: Sequence[Work], sizes: Mapping[str, int]
+    op: Op,
+    schedule: Schedule,
+    shards: Sequence[Shard],
+    works: Sequence[Work],
+    sizes: Mapping[str, int],
+    exchange_dtype: Any = None,
 ) -> list[Done]:
     """Map every shard; runs inside `jax.shard_map`.
 
@@ -32,27 +39,32 @@ def execute(
         shards: what each array is a shard of.
         works: the local arrays; carries and keys are those of all matrices, on every device, or a `Piece` of each.
         sizes: length of every mesh axis.
+        exchange_dtype: see `OverMesh`.
 
     Returns:
         The local results; carries and infos are those of all matrices again, or this device's part of what came in as a
         `Piece`.
     """
     if isinstance(op, SpectralMap):  # which has no values of single matrices
-        return _execute_locally(op, schedule, works)
+
+        def run(works: Sequence[Work], here: Here) -> list[Done]:
+            return _execute_locally(op, narrowed(schedule, op, here, exchange_dtype), works, here)
+
+        return run_by_form(op, works, run)
     values = [localize((w.carries, w.keys), shard, sizes) for w, shard in zip(works, shards, strict=True)]
     mine = [w._replace(carries=carries, keys=keys) for w, (carries, keys) in zip(works, values, strict=True)]
-    done = _execute_locally(op, schedule, mine)
+    done = _execute_locally(op, schedule, mine, Local())
     return [
         Done(x.array, *globalize((x.carries, x.infos), (w.carries, x.infos), shard, sizes))
         for x, w, shard in zip(done, works, shards, strict=True)
     ]
 
 
-def _execute_locally(op: Op, schedule: Schedule, works: Sequence[Work]) -> list[Done]:
+def _execute_locally(op: Op, schedule: Schedule, works: Sequence[Work], here: Here) -> list[Done]:
     """Map every shard; carries and keys are those of the matrices of which this device holds tiles."""
-    stay = Local().run(op, [works[s]._replace(carries=put_together(works[s].carries)) for s in schedule.stay])
+    stay = here.run(op, [works[s]._replace(carries=put_together(works[s].carries)) for s in schedule.stay])
     done: dict[int, Done] = dict(zip(schedule.stay, stay, strict=True))
-    exchange = _Exchange(op, schedule, works)
+    exchange = _Exchange(op, schedule, works, here)
     for group in schedule.groups:
         exchange.run(group)
     return [done[s] if s in done else exchange.collect(s) for s in range(len(works))]
@@ -65,6 +77,7 @@ class _Exchange:
     op: Op
     schedule: Schedule
     works: Sequence[Work]
+    here: Here
 
     def __post_init__(self):
         """Cut the shards into stacks; nothing has arrived yet."""
@@ -102,15 +115,24 @@ class _Exchange:
             stacks = {i: self.stacks[i] for i in dict.fromkeys(part.item.index for run in runs for part in run.parts)}
             names = next(iter(stacks.values())).others
             # A round starts when the one before has come back, so that only one exchange is alive at a time.
-            sent = send(runs, after({i: stack.matrices for i, stack in stacks.items()}, last), group.grid)
+            sent = self._sent(runs, after({i: stack.matrices for i, stack in stacks.items()}, last), group.grid)
             others = {
-                name: send(runs, {i: stack.others[name] for i, stack in stacks.items()}, group.grid) for name in names
+                name: self._sent(runs, {i: stack.others[name] for i, stack in stacks.items()}, group.grid)
+                for name in names
             }
             results = self._compute(runs, sent, others, group.grid)
-            back = send_back(runs, results, group.grid)
+            back = send_back(runs, results, group.grid, native=self.here.native_tiles)
             for i, tiles in back.items():
                 self.arrived.setdefault(i, []).extend(tiles)
             last = next(iter(back.values()))[0]
+
+    def _sent(self, runs: Sequence[Run], stacks: Mapping[int, Array], grid: Grid) -> list[Array]:
+        """Bring matrices to their owners, in their own dtype unless the map would round them to another at once."""
+        arrived = send(runs, stacks, grid, native=self.here.native_tiles)
+        return [
+            x if self.here.reads(self.op, run.dtype) == x.dtype else x.astype(run.dtype)
+            for run, x in zip(runs, arrived, strict=True)
+        ]
 
     def collect(self, s: int) -> Done:
         """Put a shard together from the tiles that have come back."""
@@ -136,16 +158,18 @@ class _Exchange:
             carries, keys = by_piece(own_values(runs[k], values, grid)) if self.has_values else ((), None)
             leaf = Leaf("hidden", 1, 2, split=runs[k].kinds[0].split)
             works.append(Work(sent[k], leaf, carries, keys, {name: xs[k] for name, xs in others.items()}))
-        results = dict(zip(alone, Local(temporary=True).run(self.op, works), strict=True))
+        results = dict(zip(alone, self.here.run(self.op, works, temporary=True), strict=True))
         for k in results if self.has_values else ():
             learned = by_matrix((results[k].carries, results[k].infos), runs[k].repeat)
             given = self.stacks[runs[k].parts[0].item.index].carry, learned[1]
             for i, parts in gather_values(runs[k], learned, grid, given).items():
                 self.learned.setdefault(i, []).extend(parts)
-        return [
-            results[k].array if k in results else compute_in_teams(self.op, sent[k], run.team, grid)
-            for k, run in enumerate(runs)
-        ]
+        return [results[k].array if k in results else self._in_team(run, sent[k], grid) for k, run in enumerate(runs)]
+
+    def _in_team(self, run: Run, x: Array, grid: Grid) -> Array:
+        """Map what has arrived for a run whose matrices several devices share."""
+        assert isinstance(self.op, SpectralMap)  # the planner makes teams for nothing else
+        return compute_in_teams(self.here.form(self.op, x.dtype), x, run.team, grid)
 
 
 def _tiles(work: Work, plan: Cut) -> list[Stack]:

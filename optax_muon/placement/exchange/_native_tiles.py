@@ -2,12 +2,13 @@
 
 A TPU keeps the last two dimensions of an array in tiles of 8 x 128 numbers of 4 bytes, or 16 x 128 of 2. A flat buffer
 has no second dimension, and bringing a matrix into one and out of it moves every number for itself, which was seen to
-cost more than the arithmetic. So all blocks of a round are cut along their columns into slabs (rows, width) of one
-width, and slabs are stacked: every copy moves whole tiles, and one collective still carries all shapes.
+cost more than the arithmetic. So blocks that travel together are cut along their columns into slabs (rows, width) of
+one width, and slabs are stacked: every copy moves whole tiles. Blocks of one shape that travel alone are one slab each.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -19,23 +20,42 @@ from optax_muon.placement.exchange._tiles import Block, Kind
 LANES = 128
 # Slabs of one matrix, at most: each is a copy in the program.
 MAX_SLABS = 16
-# Less than this, sent by one device for all runs together, costs less than a second collective would.
+# Less than this, sent by one device, costs less to copy than a collective of its own would.
 MIN_BYTES = 1 << 20
 
 
-def native_width(runs: Sequence[Run], grid: Mapping[str, int]) -> int | None:
-    """Give the width of the slabs in which the runs of a round travel; None: they travel flat."""
-    native = [run for run in runs if is_native(run, grid)]
-    kinds = {kind for run in native for kind in run.kinds}
-    # Flat ones beside them would need a collective of their own.
-    if len(native) < len(runs):
-        return None
-    width = math.gcd(*(kind.block.local[1] for kind in kinds))
-    nbytes = sum(
-        run.repeat * _elements(run) * math.prod(grid.values()) * jnp.dtype(run.kinds[0].wire).itemsize for run in native
-    )
-    slabs = [kind.block.whole(grid)[1] // width for kind in kinds]
-    return width if nbytes >= MIN_BYTES and max(slabs) <= MAX_SLABS else None
+class Collective(NamedTuple):
+    """Runs whose tiles travel in one collective.
+
+    Attributes:
+        runs: their indices in the round.
+        width: of the slabs in which they travel; None: flat.
+    """
+
+    runs: tuple[int, ...]
+    width: int | None
+
+
+def collectives(runs: Sequence[Run], grid: Mapping[str, int], *, native: bool) -> list[Collective]:
+    """Divide a round into collectives: one for each run of enough bytes in native tiles, and one for all the others.
+
+    Runs apart are not copied to stand side by side, and where whole rows travel not even to make a matrix; each can be
+    computed while the next one is on its way. A collective has a latency, which few bytes are not worth.
+
+    Args:
+        runs: of the round.
+        grid: length of every axis, in device order.
+        native: whether tiles mean anything where the program runs; else all runs travel flat.
+    """
+    fit = [k for k, run in enumerate(runs) if native and is_native(run, grid)]
+    apart = [k for k in fit if _sent_bytes(runs[k], grid) >= MIN_BYTES and _slab_width([runs[k]], grid)]
+    found = [Collective((k,), _slab_width([runs[k]], grid)) for k in apart]
+    rest = tuple(k for k in range(len(runs)) if k not in apart)
+    if rest:
+        some = [runs[k] for k in rest]
+        enough = set(rest) <= set(fit) and sum(_sent_bytes(run, grid) for run in some) >= MIN_BYTES
+        found.append(Collective(rest, _slab_width(some, grid) if enough else None))
+    return found
 
 
 def is_native(run: Run, grid: Mapping[str, int]) -> bool:
@@ -98,6 +118,18 @@ def _cell_counts(block: Block, grid: Mapping[str, int]) -> tuple[int, int]:
     """Give the numbers of tiles below one another and beside one another."""
     down, along = (math.prod(grid[name] for names, _ in side for name in names) for side in (block.rows, block.cols))
     return down, along
+
+
+def _slab_width(runs: Sequence[Run], grid: Mapping[str, int]) -> int | None:
+    """Give the width of the slabs in which some runs can travel together; None: there would be too many."""
+    kinds = {kind for run in runs for kind in run.kinds}
+    width = math.gcd(*(kind.block.local[1] for kind in kinds))
+    return width if max(kind.block.whole(grid)[1] // width for kind in kinds) <= MAX_SLABS else None
+
+
+def _sent_bytes(run: Run, grid: Mapping[str, int]) -> int:
+    """Bytes that one device sends for a run."""
+    return run.repeat * _elements(run) * math.prod(grid.values()) * jnp.dtype(run.wire).itemsize
 
 
 def _elements(run: Run) -> int:

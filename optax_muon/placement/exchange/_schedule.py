@@ -11,9 +11,10 @@ from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._flops import matrix_flops
 from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import Leaf, Split, matrix_shapes
+from optax_muon.placement._placement import Here
 from optax_muon.placement._sharding import Dims
 from optax_muon.placement.exchange._device_teams import team_costs
-from optax_muon.placement.exchange._planner import Costs, Item, Run, plan_runs
+from optax_muon.placement.exchange._planner import Costs, Item, Part, Run, plan_runs
 from optax_muon.placement.exchange._rounds import divide_into_rounds
 from optax_muon.placement.exchange._tiles import Block, Cut, Kind, plan_cut
 from optax_muon.placement.exchange._wire_dtype import wire_dtype
@@ -131,6 +132,26 @@ def make_schedule(
     return Schedule(cuts, origins, groups, stay)
 
 
+def narrowed(schedule: Schedule, op: SpectralMap, here: Here, exchange_dtype: Any) -> Schedule:
+    """Give the same plan with the dtypes in which matrices travel between devices that compute by ``here``."""
+    items: dict[int, Item] = {}
+
+    def other(part: Part) -> Part:
+        """Replace the item of a part."""
+        index, kind = part.item.index, part.item.kind
+        if index not in items:
+            wire = wire_dtype(here.form(op, kind.dtype), kind.dtype, exchange_dtype)
+            items[index] = part.item._replace(kind=kind._replace(wire=wire))
+        return part._replace(item=items[index])
+
+    def of(group: Group) -> Group:
+        """Replace the items of a group's runs."""
+        rounds = [[run._replace(parts=tuple(map(other, run.parts))) for run in runs] for runs in group.rounds]
+        return group._replace(rounds=rounds)
+
+    return schedule._replace(groups=list(map(of, schedule.groups)))
+
+
 def _require_fast(shard: Shard, cut: Cut, options: Options) -> None:
     """Raise where a slow axis shards a matrix, whose tiles would have to travel over it."""
     slow = [name for block in cut.blocks for name in block.axes if name in options.slow_axes]
@@ -151,7 +172,8 @@ def _kind(op: Op, block: Block, sizes: Mapping[str, int], split: Split | None, d
         turned,
         split,
         str(jnp.dtype(dtype)),
-        wire_dtype(op, dtype, options.exchange_dtype),
+        # A CPU's, by which the plan of every platform is made.
+        wire_dtype(op.on_cpu() if isinstance(op, SpectralMap) else op, dtype, options.exchange_dtype),
     )
 
 

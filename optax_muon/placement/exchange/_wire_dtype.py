@@ -13,7 +13,7 @@ def wire_dtype(op: Op, dtype: Any, wanted: Any) -> str:
     """Name the dtype in which matrices travel: what the map would round them to anyway, or what is wanted.
 
     Args:
-        op: the operation.
+        op: the operation, in the form that the platform runs.
         dtype: of the matrices.
         wanted: `OverMesh.exchange_dtype`.
     """
