@@ -77,7 +77,7 @@ def send_back(runs: Sequence[Run], results: Sequence[Array], grid: Grid, *, nati
             arrived.update(zip(some, _exchanged([closed(k, width) for k in some], grid), strict=True))
     tiles: dict[int, list[Array]] = {}
     for k, run in enumerate(runs):
-        _unpack(run, arrived[k].astype(run.dtype), tiles)
+        _unpack(run, arrived[k], tiles)
     return tiles
 
 
@@ -129,7 +129,7 @@ def _tiles_of(run: Run, parts: Sequence[Part], stacks: Mapping[int, Array]) -> A
 
 
 def _unpack(run: Run, x: Array, tiles: dict[int, list[Array]]) -> None:
-    """Undo `_pack` or `_pack_slabs` for whole tiles (repeat, devices, ...), and add them to ``tiles`` by item."""
+    """Undo `_pack` or `_pack_slabs` for whole tiles (repeat, devices, ...), and add them to ``tiles`` by item, cast."""
     counts = [sum([part.count for part in parts]) for _, parts in run.groups]
     native = x.ndim == 4
     x = x.reshape(-1, *x.shape[2:]) if native else x.reshape(-1, run.team, x.shape[-1])
@@ -137,7 +137,8 @@ def _unpack(run: Run, x: Array, tiles: dict[int, list[Array]]) -> None:
         whole = from_slabs(mine, *kind.block.local) if native else from_team(mine, kind, run.team)
         shares = divide(whole, [part.count for part in parts])
         for part, share in zip(parts, shares, strict=True):
-            tiles.setdefault(part.item.index, []).append(share)
+            # Cast last: a compiler then does it where the tile is read, and nothing wide is written between.
+            tiles.setdefault(part.item.index, []).append(share.astype(run.dtype))
 
 
 def _own_piece(x: Array, kind: Kind, grid: Grid) -> Array:
@@ -162,7 +163,11 @@ def _open(run: Run, z: Array, grid: Grid) -> Array:
         width = -(-math.prod(block.local) // block.replicas(cells))
 
         def build(z: Array) -> Array:
-            y = assemble_slabs(z, block, cells) if native else assemble(z[..., :width], block, cells)
+            if native:
+                # A compiler would else scale the tiles before they are a matrix, and write them once more for that.
+                y = lax.optimization_barrier(assemble_slabs(z, block, cells))
+            else:
+                y = assemble(z[..., :width], block, cells)
             y = y.mT if kind.turned else y
             return fill_axis(fill_axis(y, 1, shape[0]), 2, shape[1])
 
