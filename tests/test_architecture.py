@@ -22,7 +22,7 @@ LAYERS = {
     "diagnostics": 5,
     "optimizers": 5,
 }
-# Placement takes from matrices what a matrix is, what a parameter is called and how both are cut, never what they are for.
+# Placement takes from matrices what a matrix is, what a parameter is called and how both are cut, not what for.
 PLACEMENT_KNOWS = {"_cut_state", "_leaf", "_paths", "_shard_view"}
 
 

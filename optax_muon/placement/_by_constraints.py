@@ -1,6 +1,5 @@
 """A mesh whose shardings cannot be known while tracing: constraints on stacks, one mesh axis at a time."""
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, 
 from optax_muon.placement._by_form import run_by_form
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Here, Work
-from optax_muon.placement._remainders import Placed, Span, share_remainders
+from optax_muon.placement._remainders import Placed, Span, share_remainders, superpose, uncover
 from optax_muon.placement._sharding import axes_of_type
 from optax_muon.placement.exchange._schedule import Options
 from optax_muon.placement.exchange._wire_dtype import wire_dtype
@@ -74,11 +73,6 @@ class _Over(NamedTuple):
     axes: Sequence[str]
     options: Options
     here: Here
-
-    def wire(self, op: Op, dtype: Any) -> Any:
-        """Say in which dtype matrices travel."""
-        form = self.here.form(op, dtype) if isinstance(op, SpectralMap) else op
-        return wire_dtype(form, dtype, self.options.exchange_dtype)
 
 
 def _run_over(op: Op, works: Sequence[Work], over: _Over) -> list[Done]:
@@ -150,7 +144,8 @@ def _compute_run(
         The results, for each shape and stack, and a number of this run.
     """
     distributed, dtype = PartitionSpec(route.axes), shapes[0][0].matrices.dtype
-    wire = over.wire(op, dtype)
+    form = over.here.form(op, dtype) if isinstance(op, SpectralMap) else op
+    wire = wire_dtype(form, dtype, over.options.exchange_dtype)
     counts = [[stack.matrices.shape[0] for stack in stacks] for stacks in shapes]
     ends = [first + sum(count) for first, count in zip(firsts, counts, strict=True)]
     # `jax.shard_map` divides evenly: the last places are padding.
@@ -159,11 +154,11 @@ def _compute_run(
     def compute(xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list[Array], PyTree, Array]:
         """Map one device's places, after the run before has ended."""
         carry, keys, others = beside
-        x = after(_overlay(xs), last)
+        x = after(superpose(xs), last)
         work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)
         done = over.here.run(op, [work])[0]
         learned = (done.carries[0], done.infos[0])
-        return [_uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
+        return [uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
     trails = [
         _sent(_padded([stack.matrices.astype(wire) for stack in stacks], first, places), route)
@@ -217,24 +212,6 @@ def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
     first = jnp.zeros_like(xs[0][:1]) if jnp.issubdtype(xs[0].dtype, jnp.inexact) else xs[0][:1]
     count = sum(x.shape[0] for x in xs)
     return jnp.concatenate([*[first] * before, *xs, *[first] * (places - before - count)])
-
-
-def _overlay(xs: Sequence[Array]) -> Array:
-    """Add stacks of matrices of one short side, the wide way and padded to the longest, unless they are alike."""
-    if len(xs) == 1:
-        return xs[0]
-    wide = len({x.shape[1] <= x.shape[2] for x in xs}) > 1
-    turned = [x.mT if wide and x.shape[1] > x.shape[2] else x for x in xs]
-    m, n = (max(x.shape[axis] for x in turned) for axis in (1, 2))
-    padded = [jnp.pad(x, ((0, 0), (0, m - x.shape[1]), (0, n - x.shape[2]))) for x in turned]
-    return functools.reduce(jnp.add, padded)
-
-
-def _uncover(y: Array, shape: tuple[int, ...]) -> Array:
-    """Undo the turning and the padding of `_overlay` for matrices of ``shape``."""
-    turned = shape[0] > y.shape[1] or shape[1] > y.shape[2]
-    y = y.mT if turned else y
-    return y[:, : shape[0], : shape[1]]
 
 
 def _is_stack(work: Work, devices: int) -> bool:

@@ -1,7 +1,11 @@
-"""Which remainders share places on the devices, so that they do not compute padding."""
+"""Which remainders share places on the devices, so that they do not compute padding, and how matrices share one."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
 
 from optax_muon.placement._buckets import Member, Size
 
@@ -111,3 +115,21 @@ def _cut(entry: _Remainder) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         head += [Span(index, start, middle)] * (middle > start)
         tail += [Span(index, middle, stop)] * (stop > middle)
     return tuple(head), tuple(tail)
+
+
+def superpose(xs: Sequence[Array]) -> Array:
+    """Add stacks of matrices of one short side, the wide way and padded to the longest, unless they are alike."""
+    if len(xs) == 1:
+        return xs[0]
+    wide = len({x.shape[1] <= x.shape[2] for x in xs}) > 1
+    turned = [x.mT if wide and x.shape[1] > x.shape[2] else x for x in xs]
+    m, n = (max(x.shape[axis] for x in turned) for axis in (1, 2))
+    padded = [jnp.pad(x, ((0, 0), (0, m - x.shape[1]), (0, n - x.shape[2]))) for x in turned]
+    return functools.reduce(jnp.add, padded)
+
+
+def uncover(y: Array, shape: tuple[int, ...]) -> Array:
+    """Undo the turning and the padding of `superpose` for matrices of ``shape``."""
+    turned = shape[0] > y.shape[1] or shape[1] > y.shape[2]
+    y = y.mT if turned else y
+    return y[:, : shape[0], : shape[1]]
