@@ -28,6 +28,7 @@ import optax_muon as om
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._resolve import find, findings
 from optax_muon.matrices.flax._reading import alone
+from optax_muon.matrices.flax._with_names import with_names
 from tests.models import definitions
 from tests.models.definitions._definition import DEFINITIONS, Call, Definition, Model, Nnx, forget_absent
 from tests.models.truth import agrees, lookup, parse
@@ -75,7 +76,7 @@ class Subject:
             return om.leaves_from_flax(self.module, *model.inputs, **model.options)
         if self.reading is None:
             return om.leaves_from_flax(self.module)
-        reading = alone(self.reading)
+        reading = with_names(alone(self.reading))
         table = find(self.params, (), reading.leaves, reading.problems)
         return {path: found.leaf for path, found in table.items()}
 

@@ -1,6 +1,8 @@
 """Rules of primitives that act entry by entry, and of sums and maxima."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -120,7 +122,7 @@ def unary(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     if value.weight:
         return [value]
     views = tuple(view for view in value.views if view.kind == "output")
-    return [dataclasses.replace(value, views=views, one_hot=False)]
+    return [dataclasses.replace(value, views=views, one_hot=False, exponential=eqn.primitive.name == "exp")]
 
 
 @rule(*BINARY)
@@ -132,22 +134,49 @@ def binary(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Value]:
     wide = [_broadcast(walk, value, shape_of(var), out, place, eqn) for value, var in zip(ins, eqn.invars, strict=True)]
     known = [value for value in wide if not value.constant]
     if not known:
-        return [Value()]
+        return [Value(one_hot=name == "eq" and _compares_integers(eqn))]
     weights, others = [v for v in known if v.weight], [v for v in known if not v.weight]
     if not others:
+        return [Value(merged(view for value in weights for view in value.views), weight=True)]
+    if weights and name in ("mul", "div") and all(_is_measure(v, var) for v, var in zip(wide, eqn.invars, strict=True)):
         return [Value(merged(view for value in weights for view in value.views), weight=True)]
     # What joins a residual stream goes on: without this the last matrix of a bare block would pass for a head.
     if name in ("add", "add_any") and len(out) > 1:
         reaching = [value.products for value in others if value.products]
         if len(reaching) == 2 and reaching[0] != reaching[1]:
             walk.record.residual |= reaching[0] | reaching[1]
+    if name == "mul":
+        note_weighing(walk, wide, [(i, i) for i in range(len(out))])
     # Multiplied by a constant a scaled value stays a term of a sum.
     keeps = ("output", "scaled") if name == "mul" and len(known) == 1 else ("output",)
     views = [view for value in others for view in value.views if view.kind in keeps]
     for value in weights:
         walk.record.entries(place, value, source_of(eqn))
         views += [view._replace(kind="scaled") for view in value.views] if name == "mul" else []
-    return [data(known, views, one_hot=name == "eq" and _compares_integers(eqn))]
+    made = data(known, views, one_hot=name == "eq" and _compares_integers(eqn))
+    if name == "div" and wide[0].exponential:
+        made = dataclasses.replace(made, shares=made.shares | wide[0].products)
+    # An input that is added to what was made of it is a state of the model's width, as in a block that is traced alone.
+    if name in ("add", "add_any") and any(value.products for value in others):
+        rows = [value.raw for value in others if not value.computed]
+        made = dataclasses.replace(made, stream=made.stream.union(*rows))
+    return [made]
+
+
+def _is_measure(value: Value, var: Any) -> bool:
+    """Tell a weight, or a number that was computed, as the spectral norm by which a weight is divided."""
+    return value.weight or value.constant or (value.computed and math.prod(shape_of(var)) == 1)
+
+
+def note_weighing(walk: Walk, ins: Sequence[Value], pairs: Sequence[tuple[int, int]]) -> None:
+    """Note shares that weigh the results of matrices along the axis that numbers these: a router that mixes softly."""
+    swapped = [(b, a) for a, b in pairs]
+    for shares, weighed, met in ((ins[0], ins[1], pairs), (ins[1], ins[0], swapped)):
+        for place in shares.shares & shares.products:
+            made = [theirs for mine, theirs in met if axes_of(v.dims[mine] for v in shares.views if v.kind == "output")]
+            views = [view for view in weighed.views if view.kind == "output"]
+            axes = {(view.param, axis) for view in views for axis in axes_of(view.dims[dim] for dim in made)}
+            walk.record.weighing.setdefault(place, set()).update(axes)
 
 
 def _broadcast(walk: Walk, value: Value, old: tuple[int, ...], new: tuple[int, ...], place: Place, eqn: Any) -> Value:

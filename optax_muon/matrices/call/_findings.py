@@ -1,5 +1,6 @@
 """What a traced call says of every parameter."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from optax_muon.matrices.call._record import Record
 from optax_muon.matrices.call._summary import Problem, summarize
 from optax_muon.matrices.call._value import Value, View, whole
 from optax_muon.matrices.call._walk import Reader
+from optax_muon.matrices.names._words import HEAD_MODULE, SOFT_ROUTER
 
 
 def findings_from_call(
@@ -22,7 +24,22 @@ def findings_from_call(
     """Trace ``fn(params, *inputs, **options)`` and sum up what it does with each parameter, by path."""
     arrays = by_path(params)
     record = read_call(fn, params, [tuple(x.shape) for x in arrays.values()], inputs, options)
-    return {path: summarize(record, number) for number, path in enumerate(arrays)}
+    return {path: _named(path, summarize(record, number)) for number, path in enumerate(arrays)}
+
+
+def _named(path: str, found: Finding | Problem) -> Finding | Problem:
+    """Roles that the way of the data leaves open: a last matrix in a residual stream, a router that mixes softly."""
+    if isinstance(found, Problem) or found.leaf.role != "hidden":
+        return found
+    module = [name.lower() for name in [*path.split("/"), ""][-3:-1]]
+    role = None
+    if found.assumed and any(HEAD_MODULE.fullmatch(name) for name in module):
+        role = "head"
+    elif any(SOFT_ROUTER.fullmatch(name) for name in module) and len(found.leaf.output) == 1:
+        role = "router"
+    if role is None:
+        return found
+    return Finding(dataclasses.replace(found.leaf, role=role, split=None), f"named {module[0]!r}; {found.reason}")
 
 
 def read_call(
@@ -47,6 +64,7 @@ def read_call(
     jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
     record = Record(shapes)
     weights = [Value((View(i, "weight", whole(shape)),), weight=True) for i, shape in enumerate(shapes)]
-    outs = Reader(record).run(jaxpr, [*weights, *[Value(given=True)] * (len(jaxpr.invars) - len(weights))], ())
+    inputs = [Value(given=True, raw=frozenset([i])) for i in range(len(jaxpr.invars) - len(weights))]
+    outs = Reader(record).run(jaxpr, [*weights, *inputs], ())
     record.outputs = set().union(*(value.products for value in outs))
     return record

@@ -13,7 +13,6 @@ from optax_muon.matrices._resolve import find
 from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.call._summary import Problem
 from optax_muon.matrices.names._read import by_name
-from optax_muon.matrices.names._words import HEAD_MODULE
 
 
 def leaves_from_call(
@@ -54,7 +53,7 @@ def leaves_from_call(
     shapes = {path: tuple(x.shape) for path, x in by_path(params).items()}
     leaves, problems = {}, {}
     for path, found in findings_from_call(fn, params, inputs, options).items():
-        found = _by_its_name(path, found, shapes) if isinstance(found, Problem) else _named_head(path, found)
+        found = _by_its_name(path, found, shapes) if isinstance(found, Problem) else found
         if isinstance(found, Problem):
             problems[path] = found.why
         else:
@@ -74,11 +73,3 @@ def _by_its_name(path: str, problem: Problem, shapes: Mapping[str, tuple[int, ..
     except UnknownLeafError as error:
         return Problem(f"{problem.why}, and {error}")
     return problem if found.assumed else Finding(found.leaf, f"{problem.why}; {found.reason}")
-
-
-def _named_head(path: str, found: Finding) -> Finding:
-    """A last matrix in a residual stream is a head where its module says so."""
-    module = [*path.split("/"), ""][-3:-1]
-    if found.assumed and found.leaf.role == "hidden" and any(HEAD_MODULE.fullmatch(name.lower()) for name in module):
-        return Finding(dataclasses.replace(found.leaf, role="head", split=None), f"named {module[0]!r}; {found.reason}")
-    return found

@@ -1,9 +1,11 @@
 """Rules of products: contracted axes are reduction, axes of both sides batch, the rest output."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optax_muon.matrices.call._elementwise import note_weighing
 from optax_muon.matrices.call._record import Product
 from optax_muon.matrices.call._rules import Walk, rule, shape_of, source_of
 from optax_muon.matrices.call._value import Dims, Place, Value, axes_of, data, merged, repeated
@@ -44,19 +46,20 @@ def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, kn
     if "transpose(" in str(eqn.source_info.name_stack):
         return data(ins)
     constant = all(value.constant for value in others)
-    table = any(value.one_hot for value in others)
+    table = any(value.one_hot for value in others) and not (constant and _square(eqn, side))
     for view in weight.views:
         parts: Any = {
             "index" if table else "reduction": [view.dims[i] for i in side.contracted],
             "batch": [view.dims[i] for i in side.batch],
             "feature" if table else "output": [view.dims[i] for i in side.free],
         }
-        record.use(place, view, "constant" if constant else "table" if table else "product", source, parts, note)
+        record.use(place, view, "table" if table else "constant" if constant else "product", source, parts, note)
     outputs = merged(view._replace(kind="output", dims=side.outward(view.dims, shape)) for view in weight.views)
-    if constant:  # the product of a weight and a constant is a weight
+    if constant and not table:  # the product of a weight and a constant is a weight
         return Value(tuple(view._replace(kind="weight") for view in outputs), weight=True)
     for value in others:
         record.followed |= value.products
+        record.streams |= value.stream
     record.meets(others)
     first = not any(value.computed or value.weight for value in others)
     given = any(value.given for value in others)
@@ -66,8 +69,16 @@ def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, kn
         constant=first and not given,
         weights=len(weight.views),
         sources=frozenset().union(*(value.products for value in others)),
+        raw=frozenset().union(*(value.raw for value in others)),
     )
     return Value(outputs, products=frozenset() if table else frozenset([place]), computed=True, given=True)
+
+
+def _square(eqn: Any, side: Side) -> bool:
+    """Tell whether the other side has as many rows as columns: an identity, no rows of indices."""
+    shape = shape_of(eqn.invars[1 - side.index])
+    summed = math.prod(shape_of(eqn.invars[side.index])[i] for i in side.contracted)
+    return math.prod(shape) == summed**2
 
 
 @rule("dot_general")
@@ -88,6 +99,9 @@ def dot_general(walk: Walk, eqn: Any, ins: list[Value], place: Place) -> list[Va
     walk.record.meets(ins)
     for side in sides:
         _note_bilinear(walk, ins[side.index], ins[1 - side.index], side)
+    left, right = sides
+    pairs = [*zip(left.contracted, right.contracted, strict=True), *zip(left.batch, right.batch, strict=True)]
+    note_weighing(walk, ins, pairs)
     return [data(ins)]
 
 
@@ -129,6 +143,8 @@ def _of_two_weights(walk: Walk, eqn: Any, ins: list[Value], place: Place, sides:
 def _note_stacked(walk: Walk, ins: Sequence[Value], side: Side, other: Side) -> None:
     """An output axis that meets a batch axis of another parameter numbers matrices (experts, ensembles)."""
     weight, beside = ins[side.index], ins[other.index]
+    if not side.contracted:  # scaled entry by entry, as by a norm that is written as an einsum
+        return
     for mine, theirs in zip(side.batch, other.batch, strict=True):
         if not any(axes_of((view.dims[mine],)) for view in weight.views):
             continue

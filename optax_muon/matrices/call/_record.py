@@ -1,6 +1,7 @@
 """What a traced call does with its parameters, noted while its equations are walked."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -15,12 +16,16 @@ Bounds = tuple[int, int]
 
 @dataclasses.dataclass
 class Usage:
-    """One use of a parameter: the kind of equation, what each axis is there, where, and remarks."""
+    """One use of a parameter: the kind of equation, what each axis is there, where, and remarks.
+
+    ``taken``: whether a loop, or an index, takes its matrices one at a time.
+    """
 
     kind: Kind
     source: str
     parts: dict[int, set[Part]] = dataclasses.field(default_factory=dict)
     notes: set[str] = dataclasses.field(default_factory=set)
+    taken: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Product:
         groups: of a convolution, each with its own input channels.
         depthwise: whether each of several groups has one input channel.
         sources: products that its other side comes from.
+        raw: numbers of the inputs that reach its other side through no product.
     """
 
     first: bool = False
@@ -42,6 +48,7 @@ class Product:
     groups: int = 1
     depthwise: bool = False
     sources: frozenset[Place] = frozenset()
+    raw: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass
@@ -56,6 +63,8 @@ class Record:
         ranking: products whose results were ranked and then chose or weighed others.
         residual: products whose results were added to others'.
         outputs: products that reach the call's results.
+        streams: numbers of the inputs that are added to what products have made before another product follows.
+        weighing: products whose results, made shares, weigh results along an axis of another array.
         stacked: axes of outputs that later number another array's matrices.
         cuts: pieces into which a product's output was cut along one whole axis.
         bilinear: output axes that are contracted with the very data that the product began with.
@@ -69,16 +78,30 @@ class Record:
     ranking: set[Place] = dataclasses.field(default_factory=set)
     residual: set[Place] = dataclasses.field(default_factory=set)
     outputs: set[Place] = dataclasses.field(default_factory=set)
+    streams: set[int] = dataclasses.field(default_factory=set)
+    weighing: dict[Place, set[tuple[int, int]]] = dataclasses.field(default_factory=dict)
     stacked: set[tuple[int, int]] = dataclasses.field(default_factory=set)
     cuts: dict[tuple[int, int], set[Bounds]] = dataclasses.field(default_factory=dict)
     bilinear: set[tuple[int, int]] = dataclasses.field(default_factory=set)
     rejoined: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+
+    @functools.cached_property
+    def live(self) -> set[Place]:
+        """Products that the call's results come from: not those that only measure a weight, as its spectral norm."""
+        found, todo = set(), list(self.outputs)
+        while todo:
+            place = todo.pop()
+            if place not in found:
+                found.add(place)
+                todo += self.products.get(place, Product()).sources
+        return found
 
     def use(
         self, place: Place, view: View, kind: Kind, source: str, parts: Mapping[Part, Iterable[Dim]], note: str = ""
     ) -> None:
         """Note one use of a view; ``parts`` says which of its dimensions play which part."""
         use = self.uses.setdefault(view.param, {}).setdefault(place, Usage(kind, source))
+        use.taken = use.taken or bool(view.batch)
         for axis in view.batch:
             use.parts.setdefault(axis, set()).add("batch")
         for axis in view.summed:

@@ -37,6 +37,8 @@ def summarize(record: Record, number: int) -> Finding | Problem:
     if not uses:
         return Problem("the call does not use it", unused=True)
     products = {p: u for p, u in uses.items() if u.kind == "product"}
+    # What only measures a weight, as the power iteration of its spectral norm, says nothing where results come from it.
+    products = {p: u for p, u in products.items() if p not in record.products or p in record.live} or products
     # A weight that meets constants alone, as positions made in the call, is still contracted by them.
     products = products or {p: u for p, u in uses.items() if u.kind == "constant"}
     # Beside a product that tells, what cannot be followed (a norm by decomposition, say) changes nothing.
@@ -157,11 +159,23 @@ def _role(record: Record, readings: Sequence[Seen], known: Sequence[Product]) ->
         return "head", "no product follows: ", False
     if places <= record.ranking:
         return "router", "its result is ranked: ", False
+    if all(any(_numbers(record, *axis) for axis in record.weighing.get(place, ())) for place in places):
+        return "router", "its shares weigh others' results: ", False
     if all(product.first for product in known):
+        if any(product.raw & record.streams for product in known):  # a bare block was traced, or a stack of them
+            return "hidden", "first after an input that joins a residual stream: ", True
+        if all(reading.use.taken for reading in readings):  # a condition, which every layer of a loop takes
+            return "hidden", "every layer of a loop takes an input: ", True
         return "input", "first after the inputs: ", False
     if all(product.constant for product in known):
         return "hidden", "multiplies constants: ", True
     return "hidden", "", False
+
+
+def _numbers(record: Record, param: int, axis: int) -> bool:
+    """Tell whether an axis of a parameter numbers its matrices."""
+    parts = [use.parts.get(axis) for use in record.uses.get(param, {}).values() if use.kind == "product"]
+    return (param, axis) in record.stacked or {"batch"} in parts
 
 
 def _groups(shape: Sequence[int], output: Sequence[int], known: Sequence[Product]) -> tuple[int, ...] | None:

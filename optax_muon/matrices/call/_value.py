@@ -106,8 +106,12 @@ class Value:
         products: places of the products that reach it through no further product.
         computed: whether it comes from a product or a table of parameters.
         given: whether it comes from an input of the call.
+        raw: numbers of the inputs that reach it through no product.
+        stream: numbers of the raw inputs that were added to what products have made: a residual stream.
         ranked: products whose results were ranked (top-k, argmax, sort) to make it.
         one_hot: whether it marks one entry among many, as a comparison of integers does.
+        exponential: whether it is an exponential, which divided by a sum makes shares.
+        shares: products whose results were made shares of one, as by a softmax.
     """
 
     views: tuple[View, ...] = ()
@@ -115,8 +119,12 @@ class Value:
     products: frozenset[Place] = frozenset()
     computed: bool = False
     given: bool = False
+    raw: frozenset[int] = frozenset()
+    stream: frozenset[int] = frozenset()
     ranked: frozenset[Place] = frozenset()
     one_hot: bool = False
+    exponential: bool = False
+    shares: frozenset[Place] = frozenset()
 
     @property
     def constant(self) -> bool:
@@ -156,6 +164,9 @@ def data(values: Sequence[Value], views: Iterable[View] = (), **known: object) -
         products=frozenset().union(*(value.products for value in values)),
         computed=any(value.computed for value in values),
         given=any(value.given for value in values),
+        raw=frozenset().union(*(value.raw for value in values)),
+        stream=frozenset().union(*(value.stream for value in values)),
+        shares=frozenset().union(*(value.shares for value in values)),
         ranked=frozenset().union(*(value.ranked for value in values)),
     )
     return dataclasses.replace(made, **known)  # pyright: ignore[reportArgumentType]

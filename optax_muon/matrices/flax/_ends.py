@@ -1,7 +1,9 @@
 """First and last layers of a model that is not called, told by widths: what no other layer makes or takes."""
 
+import collections
 import dataclasses
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -27,11 +29,13 @@ def ends(
     open_ = [path for path, leaf in matrices.items() if leaf.role == "hidden" and leaf.split is None]
     # As wide as what it takes: such a layer may stand anywhere.
     open_ = [p for p in open_ if (leaves[p].assumed or p in convolutions) and takes[p] != makes[p]]
+    open_ = _single(open_, shapes)
     heads, inputs = {}, {}
     for path in open_:
         others = {n for other, n in takes.items() if other != path and leaves[other].role != "embedding"} | norms
         width = makes[path]
-        if others and not any(width == k * n for n in others for k in range(1, FUSED + 1)):
+        # What takes a single number, as a first layer on grey images, says nothing of multiples.
+        if others and not any(width == k * n for n in others for k in range(1, FUSED + 1 if n > 1 else 2)):
             heads[path] = f"no other layer takes its {width} outputs"
     for path in open_:
         others = {n for other, n in makes.items() if other not in {path, *heads} and leaves[other].role != "head"}
@@ -45,6 +49,17 @@ def ends(
         path: _with(leaves[path], "input", why, takes[path] > IMAGE or path not in convolutions)
         for path, why in inputs.items()
     }
+
+
+def _single(paths: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> Sequence[str]:
+    """Leave out layers that blocks repeat; where all of them repeat, whole models do, and each has its ends."""
+    alike = collections.Counter((_without_numbers(path), tuple(shapes[path])) for path in shapes)
+    single = [path for path in paths if alike[_without_numbers(path), tuple(shapes[path])] == 1]
+    return single or paths
+
+
+def _without_numbers(path: str) -> str:
+    return re.sub(r"\d+", "", path)
 
 
 def _taken(shape: Sequence[int], leaf: Leaf, convolution: bool) -> int:

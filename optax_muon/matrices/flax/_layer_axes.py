@@ -1,5 +1,6 @@
 """Axes of the kernels of Flax's layers, by kind of layer; axes of stacked layers are not counted here."""
 
+import dataclasses
 import math
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -38,6 +39,10 @@ class Site(NamedTuple):
         return f"{type(self.module).__name__} at {where!r}" if where else f"the model, {type(self.module).__name__}"
 
 
+class Untold(UnknownLeafError):
+    """Its module says nothing of a parameter; its name, shape and neighbours still may."""
+
+
 def names_beside(path: str, name: str, paths: Collection[str]) -> frozenset[str]:
     """Return the names of the modules in the same place as the one that holds this parameter."""
     module = path.removesuffix(name).rstrip("/")
@@ -71,7 +76,7 @@ def einsum(site: Site) -> Finding:
     """
     equation = (site.equation or getattr(site.module, "einsum_str", None) or "").replace(" ", "")
     if not equation:
-        raise UnknownLeafError(f"{site.place} gets its equation only when called")
+        raise Untold(f"{site.place} gets its equation only when called")
     operands, result = equation.split("->")
     given, kernel = operands.split(",")
     if "." in kernel or len(set(kernel)) < len(kernel):
@@ -87,6 +92,18 @@ def einsum(site: Site) -> Finding:
     return Finding(leaf, f"einsum {equation}", True)
 
 
+def apart(site: Site, leaf: Leaf) -> Leaf:
+    """Leave to number matrices what stands before the data's axes in an einsum's result: two or three pieces."""
+    equation = (site.equation or getattr(site.module, "einsum_str", None) or "").replace(" ", "")
+    operands, arrow, result = equation.partition("->")
+    if not arrow or len(leaf.output) < 2:
+        return leaf
+    given, kernel = operands.split(",")
+    first, axis = result[0], leaf.output[0]
+    leads = kernel.find(first) == axis and any(letter == "." or letter in given for letter in result)
+    return dataclasses.replace(leaf, output=leaf.output[1:]) if leads and site.shape[axis] in (2, 3) else leaf
+
+
 def own_equation(site: Site) -> str | None:
     """Equation of an einsum class of the model's own: given in the call, or kept by the module; None without one.
 
@@ -99,6 +116,30 @@ def own_equation(site: Site) -> str | None:
         plain = arrow and operands.count(",") == 1 and "." not in kernel and len(set(kernel)) == len(kernel)
         if plain and len(kernel) == len(site.shape) and site.name in ("w", "kernel", "weight"):
             return text
+    return None
+
+
+def own_dense(site: Site) -> Finding | None:
+    """Kernel of a dense layer of the model's own, which keeps how many features it takes and makes; None for others."""
+    sides = own_features(site.module) if site.name in ("kernel", "w", "weight") else None
+    if sides is None or sides[0] == sides[1]:  # as many: which come first its name may tell
+        return None
+    taken, made = sides
+    rank, why = len(site.shape), f"{type(site.module).__name__} of {taken} to {made} features"
+    if site.shape == taken + made:
+        return Finding(Leaf("hidden", range(len(taken)), range(len(taken), rank)), why, True)
+    if site.shape == made + taken:
+        return Finding(Leaf("hidden", range(len(made), rank), range(len(made))), why, True)
+    return None
+
+
+def own_features(module: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Features that a module takes and makes, where it keeps both."""
+    for names in (("in_features_shape", "out_features_shape"), ("in_features", "out_features")):
+        sides = [getattr(module, name, None) for name in names]
+        if all(isinstance(n, int) or (isinstance(n, tuple | list) and n) for n in sides):
+            taken, made = (_tuple(n) for n in sides)
+            return (taken, made) if all(isinstance(n, int) for n in taken + made) else None
     return None
 
 

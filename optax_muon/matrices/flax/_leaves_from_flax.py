@@ -14,7 +14,7 @@ from optax_muon.matrices.call._findings import findings_from_call
 from optax_muon.matrices.flax._reading import Modules, alone
 from optax_muon.matrices.flax._roles import Attention, routers
 from optax_muon.matrices.flax._with_call import with_call
-from optax_muon.matrices.flax._with_names import with_names
+from optax_muon.matrices.flax._with_names import with_names, with_plain_names
 
 
 def leaves_from_flax(
@@ -87,6 +87,7 @@ def leaves_from_flax(
     if call is not None:
         fn, params, inputs = call
         reading = with_call(reading, findings_from_call(fn, params, inputs, example_options), attention)
+        reading = with_plain_names(reading)
     else:
         reading = with_names(alone(reading))
     # Routers last: only now is it known how many experts stand beside a layer called gate.

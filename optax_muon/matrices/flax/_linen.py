@@ -15,8 +15,9 @@ from jaxtyping import PyTree
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path
-from optax_muon.matrices.flax._layer_axes import Site, names_beside
+from optax_muon.matrices.flax._layer_axes import Site, Untold, names_beside
 from optax_muon.matrices.flax._layer_table import linen_kinds, lookup
+from optax_muon.matrices.flax._logical_names import layer_axes
 from optax_muon.matrices.flax._reading import Modules, Reading, abstract, is_convolution, noted, read_site
 from optax_muon.matrices.flax._roles import Attention
 from optax_muon.matrices.flax._stacked_axes import Axes, candidates, lifted
@@ -62,7 +63,8 @@ def read_linen(
     sites: dict[str, list[Site]] = {}
     variables = call.trace(functools.partial(_record, sites))
     boxed = variables.get(COLLECTION, {})
-    specs = {path: _spec(x) for path, x in by_path(boxed, is_leaf=meta.is_axis_metadata).items()}
+    boxes = by_path(boxed, is_leaf=meta.is_axis_metadata)
+    specs = {path: _spec(x) for path, x in boxes.items()}
     shapes = abstract(meta.unbox(boxed))
     table = by_path(shapes)
     stacked = {path for path in table if path in sites and len(sites[path][0].shape) < len(table[path].shape)}
@@ -70,7 +72,7 @@ def read_linen(
     stacks = _stacks(call, stacked) if stacked else {}
     # Where every layer is stacked it is whole models that are, and one of them is the head.
     among_others = len(stacked) < len(table)
-    leaves, problems = {}, {}
+    leaves, problems, untold = {}, {}, set()
     for path, x in table.items():
         here = [
             site._replace(stacked=path in stacked and among_others, beside=names_beside(path, site.name, table))
@@ -81,13 +83,15 @@ def read_linen(
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
+            untold |= {path} if isinstance(leaf, Untold) else set()
     windows = frozenset(
         path
         for path in table
         for site in sites.get(path, [])
         if is_convolution(lookup(linen_kinds(), site.module), site.name)
     )
-    return Reading(shapes, leaves, problems, specs, windows, variables)
+    layered = layer_axes({path: getattr(x, "names", None) for path, x in boxes.items()})
+    return Reading(shapes, leaves, problems, specs, windows, frozenset(untold), layered, variables)
 
 
 def _record(sites: dict[str, list[Site]], call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -119,7 +123,7 @@ def _read(
     shape: tuple[int, ...], sites: Sequence[Site], stack: Axes | None, attention: Attention, modules: Modules
 ) -> Leaf | UnknownLeafError:
     """Ask the modules that hold a parameter, innermost first; scopes that are shared have several."""
-    problem = UnknownLeafError("no module that was called holds it")
+    problem = Untold("no module that was called holds it")
     for site in sites:
         extra = len(shape) - len(site.shape)
         fits = candidates(shape, site.shape)

@@ -9,8 +9,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices.flax._layer_axes import Site, names_beside
+from optax_muon.matrices.flax._layer_axes import Site, Untold, names_beside, own_features
 from optax_muon.matrices.flax._layer_table import lookup, nnx_kinds
+from optax_muon.matrices.flax._logical_names import layer_axes
 from optax_muon.matrices.flax._reading import Modules, Reading, abstract, is_convolution, noted, read_site
 from optax_muon.matrices.flax._roles import Attention
 from optax_muon.matrices.flax._stacked_axes import Axes, candidates, choose_axes, lifted
@@ -45,7 +46,7 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
     stacks = choose_axes(shapes, {use.path: _possible(shapes[use.path], use, modules) for use in everyone})
     # Where every layer is stacked it is whole models that are, and one of them is the head.
     among_others = any(not axes for axes, _ in stacks.values())
-    leaves, problems = {}, {}
+    leaves, problems, untold = {}, {}, set()
     for path, variable in variables.items():
         read = functools.partial(_read, attention=attention, modules=modules)
         found = []
@@ -60,6 +61,7 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
             leaves[path] = leaf
         else:
             problems[path] = str(leaf)
+            untold |= {path} if isinstance(leaf, Untold) else set()
     specs = {path: _spec(variable) for path, variable in variables.items()}
     windows = frozenset(
         path
@@ -67,7 +69,8 @@ def read_nnx(model: nnx.Module, wrt: Any, attention: Attention, modules: Modules
         for use in several
         if is_convolution(lookup(nnx_kinds(), use.module), use.name)
     )
-    return Reading(abstract(nnx.as_pure(state)), leaves, problems, specs, windows)
+    layered = layer_axes({path: _names(variable) for path, variable in variables.items()})
+    return Reading(abstract(nnx.as_pure(state)), leaves, problems, specs, windows, frozenset(untold), layered)
 
 
 def _uses(model: nnx.Module) -> dict[int, list[Use]]:
@@ -91,7 +94,13 @@ def _uses(model: nnx.Module) -> dict[int, list[Use]]:
 def _possible(shape: tuple[int, ...], use: Use, modules: Modules) -> Sequence[Axes]:
     """Axes that may number layers; none for a parameter whose module does not say its own shape."""
     kind = lookup(nnx_kinds(), use.module)
-    if use.name in (lookup(modules, use.module) or {}) or kind is None or use.name not in (*kind.names, "bias"):
+    if use.name in (lookup(modules, use.module) or {}):
+        return ()
+    sides = own_features(use.module) if kind is None and use.name in ("kernel", "w", "weight") else None
+    if sides is not None:
+        orders = {sides[0] + sides[1], sides[1] + sides[0]}
+        return list(dict.fromkeys(axes for inner in sorted(orders) for axes in candidates(shape, inner)))
+    if kind is None or use.name not in (*kind.names, "bias"):
         return ()
     return candidates(shape, kind.shape(use.module, use.name))
 
@@ -130,6 +139,12 @@ def _agreed(leaves: Sequence[Leaf | UnknownLeafError], uses: Sequence[Use]) -> L
         paths = " and ".join(use.path for use in uses)
         return UnknownLeafError(f"shared as {paths}, which read its axes differently")
     return best
+
+
+def _names(variable: nnx.Variable) -> Any:
+    """Return the names of a variable's axes, as its metadata have them."""
+    known = variable.get_metadata()
+    return next((known[name] for name in ("sharding_names", "out_sharding", "sharding") if known.get(name)), None)
 
 
 def _spec(variable: nnx.Variable) -> PartitionSpec | None:

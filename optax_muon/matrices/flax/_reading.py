@@ -29,6 +29,8 @@ class Reading(NamedTuple):
         problems: by path, why it does not.
         specs: by path, how a parameter is sharded, where metadata or the array say so.
         convolutions: paths of their kernels.
+        untold: paths of parameters of which their modules say nothing, so that names and neighbours may.
+        layered: by path, the axis that metadata say numbers layers.
         variables: all that a Linen model's initialisation makes, boxes kept; empty for NNX.
     """
 
@@ -37,6 +39,8 @@ class Reading(NamedTuple):
     problems: dict[str, str]
     specs: dict[str, Any]
     convolutions: frozenset[str] = frozenset()
+    untold: frozenset[str] = frozenset()
+    layered: Mapping[str, int] = MappingProxyType({})
     variables: PyTree = MappingProxyType({})
 
 
@@ -53,7 +57,11 @@ def read_site(
             return with_role(site, kind.read(site), attention)
         equation = axes.own_equation(site) if kind is None else None
         if equation is not None:
-            return with_role(site, axes.einsum(site._replace(equation=equation)), attention)
+            told = site._replace(equation=equation)
+            return with_role(told, axes.einsum(told), attention)
+        dense = axes.own_dense(site) if kind is None else None
+        if dense is not None:
+            return with_role(site, dense, attention)
         return without_layer(site)
     # Returned and not raised: another module that shares the parameter may tell, and a message names all problems at
     # once.

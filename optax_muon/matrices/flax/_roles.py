@@ -7,7 +7,7 @@ from typing import Literal
 
 from optax_muon.matrices._by_name import Finding, UnknownLeafError
 from optax_muon.matrices._leaf import Leaf, Split
-from optax_muon.matrices.flax._layer_axes import Site
+from optax_muon.matrices.flax._layer_axes import Site, Untold, apart
 from optax_muon.matrices.flax._layer_table import Cell, cells, lookup
 from optax_muon.matrices.names._words import (
     ATTENTION_OUT,
@@ -25,7 +25,8 @@ from optax_muon.matrices.names._words import (
 
 # Names that wrap a layer and say nothing of it: the name before them counts.
 WRAPPERS = ("lora", "base_module", "layer_instance", "cell")
-FUSED = {**dict.fromkeys(FUSED_QKV, 3), **dict.fromkeys(FUSED_KV, 2)}
+# Not query_key_value, which holds the three of every head one after the other.
+FUSED = {**dict.fromkeys(set(FUSED_QKV) - {"query_key_value"}, 3), **dict.fromkeys(FUSED_KV, 2)}
 OUT = ATTENTION_OUT
 
 
@@ -84,7 +85,7 @@ def without_layer(site: Site) -> Finding:
         if all(length == 1 for length in shape[:-1]):
             return Finding(Leaf("vector"), "a single embedded token")
         return Finding(Leaf("embedding", len(shape) - 2, len(shape) - 1), f"named {name!r}")
-    raise UnknownLeafError(f"{site.place} is no known layer, and does not say which axes of {site.name!r} are which")
+    raise Untold(f"{site.place} is no known layer, and does not say which axes of {site.name!r} are which")
 
 
 def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
@@ -100,6 +101,7 @@ def with_role(site: Site, found: Finding, attention: Attention) -> Finding:
         return _settled(_attention(site, found.leaf, label, attention), f"attention {label!r}: {found.reason}")
     if cell.reason:
         return _settled(found.leaf, f"{cell.reason}: {found.reason}")
+    found = found._replace(leaf=apart(site, found.leaf))
     # Only names are left; attention goes first, since its ``out`` is called as many a head is.
     for role, pattern in (("head", HEAD_MODULE), ("router", ROUTER_MODULE)):
         if pattern.fullmatch(label.lower()) and not NO_HEAD.fullmatch(label.lower()):
@@ -179,7 +181,7 @@ def _cut_fused(site: Site, leaf: Leaf, parts: int, options: Attention) -> Leaf:
     width, fan_in = _length(site, leaf.output), _length(site, leaf.reduction)
     # With grouped queries q is wider than k and v: equal cuts would mix them in silence.
     if width != parts * fan_in:
-        raise UnknownLeafError(
+        raise Untold(
             f"{site.place} fuses {parts} projections of {fan_in} features into {width}, so where they end cannot be "
             f"told; give a rule with Leaf('hidden', {leaf.reduction}, {leaf.output}, split=(..., ...))"
         )

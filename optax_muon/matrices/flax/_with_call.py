@@ -15,17 +15,18 @@ SHOWN = ("head", "router", "input", "embedding")
 
 def with_call(reading: Reading, shown: Mapping[str, Finding | Problem], attention: Attention) -> Reading:
     """Correct a reading of modules: products know the axes and the way of the data, modules what is one matrix."""
-    leaves, problems = dict(reading.leaves), dict(reading.problems)
+    leaves, problems, untold = dict(reading.leaves), dict(reading.problems), set(reading.untold)
     for path, found in shown.items():
         leaf = leaves.get(path)
         made = _settled(leaf, found, attention)
         if isinstance(made, Problem):
             leaves.pop(path, None)
             problems[path] = made.why
+            untold.discard(path)  # seen in two ways: no name settles that
         elif made is not None:
             leaves[path] = made
             problems.pop(path, None)
-    return reading._replace(leaves=leaves, problems=problems)
+    return reading._replace(leaves=leaves, problems=problems, untold=frozenset(untold))
 
 
 def _settled(leaf: Leaf | None, found: Finding | Problem, attention: Attention) -> Leaf | Problem | None:

@@ -138,7 +138,8 @@ def decided(a: NamedArray, tree: Tree) -> tuple[Sides | None, str]:
     if known.count(True) != 1:
         return None, ""
     width_first = known[0]
-    if words.NARROWING.fullmatch(label.lower()) or (label in words.ATTENTION_OUT and _has_query(a, tree)):
+    narrows = words.NARROWING.fullmatch(label.lower()) or (label == "linear" and gating is not None)
+    if narrows or (label in words.ATTENTION_OUT and _has_query(a, tree)):
         sides = OUT_IN if width_first else IN_OUT
     elif words.WIDENING.fullmatch(label.lower()) or label in (*words.QUERY, "k_proj", "v_proj", "wk", "wv", "key"):
         sides = IN_OUT if width_first else OUT_IN

@@ -68,6 +68,8 @@ def of_experts(a: NamedArray, tree: Tree) -> Axes | None:
     if not (feed_forward or named):
         return None
     others = [other for other in tree.beside(a).values() if len(other.shape) >= 2]
+    if a.label == "gating" and a.shape[0] == 2 and (width := _width(a, tree)):
+        return Axes((width,), (3 - width,), "gate and value: axis 0 numbers matrices, as the model is wide")
     axes = {axis for other in others for axis in _paired(a, other)}
     for router in _routers(a, tree):
         axes &= {axis for axis in range(3) if a.shape[axis] == router.shape[-1]} or axes
@@ -80,6 +82,12 @@ def of_experts(a: NamedArray, tree: Tree) -> Axes | None:
     rest = tuple(axis for axis in range(3) if axis != batch)
     what = "experts" if named or a.shape[batch] > 2 else "gate and value"
     return Axes(rest[:1], rest[1:], f"{what}: axis {batch} numbers matrices")
+
+
+def _width(a: NamedArray, tree: Tree) -> int | None:
+    """Return the one of two axes that is as long as the model is wide: some store a gate the other way round."""
+    fitting = [axis for axis in (1, 2) if a.shape[axis] in tree.widths]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _paired(a: NamedArray, other: NamedArray) -> list[int]:

@@ -34,7 +34,9 @@ def purpose_of(a: NamedArray, flow: Flow) -> Purpose:
     in_patches = any("patch" in token.lower() and "embed" in token.lower() for token in a.holder)
     if words.INPUT_MODULE.fullmatch(label) or is_patch or in_patches:
         return Purpose("input", f"module {a.label!r}")
-    if len(axes.output + axes.reduction) < len(a.shape):
+    numbered = len(axes.output + axes.reduction) < len(a.shape)
+    # In a stack of whole models, as of critics, first and last layers are stacked too.
+    if numbered and flow.made_elsewhere(a.path) and flow.taken_elsewhere(a.path):
         return Purpose("hidden", axes.why, axes.sure)
     if flow.in_a_block(a.path):
         return Purpose("hidden", "a layer of a block that repeats")

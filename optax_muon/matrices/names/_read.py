@@ -104,7 +104,7 @@ def _matrix(a: NamedArray, flow: Flow, shape: Shape) -> Finding:
 def _elsewhere(a: NamedArray) -> Finding | None:
     """What its name sends to the other optimizer may have axes that nothing tells."""
     rank, label = len(a.shape), a.label.lower()
-    if ROUTER_MODULE.fullmatch(label):
+    if ROUTER_MODULE.fullmatch(label) and a.shape[0] != 2:  # of two, gate and value of a feed-forward layer
         return Finding(Leaf("router", rank - 2, rank - 1), f"module {a.label!r}", True)
     if HEAD_MODULE.fullmatch(label) and not NO_HEAD.fullmatch(label):
         return Finding(Leaf("head", rank - 2, rank - 1), f"module {a.label!r}", True)

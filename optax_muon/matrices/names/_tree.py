@@ -84,7 +84,7 @@ class Tree:
             # A convolution of Equinox keeps its bias as (out, 1, 1).
             if found is not None and found.path != a.path and found.stack == a.stack:
                 shape = found.shape
-                while len(shape) > 1 and shape[-1] == 1:
+                while a.name == "weight" and len(shape) > 1 and shape[-1] == 1:
                     shape = shape[:-1]
                 return shape
         return None

@@ -7,7 +7,7 @@ LETTERS = r"[qkvo]|[qkv]_proj|in|out|up|down|gate|ih|hh"
 VECTOR_NAME = re.compile(
     rf"(.*_)?(bias|scale|gamma|beta|mean|var|offset|sinks?|freqs?)(_\d+)?|b(_?({LETTERS}|\d+))?"
     r"|A_log|D|(log_)?dt|dt_bias|log_(step|scale|std)|logit_scale|temperature|[Ll]ambda(_?(re|im|[qk]?\d+))?"
-    r"|ls_?\d*|(layer_?scale|gamma)_?\d*|learnable_skip|skip_weight|weight_g|negative_slope"
+    r"|rel_embedding|ls_?\d*|(layer_?scale|gamma)_?\d*|learnable_skip|skip_weight|weight_g|negative_slope"
 )
 TOKEN_NAME = re.compile(r"(.*_)?tokens?|cls|probe|(.*_)?latents?|registers?")
 NORM_MODULE = re.compile(r"(.*_)?(norm|ln|bn|gn)(_?\d+|_[a-z]+)?|.*(layer|rms|batch|group|instance)_?norm(_?\d+|_.*)?")
@@ -25,6 +25,8 @@ MAYBE_HEAD = re.compile(
     r"|fc|lin|decoder|reconstruction|outc|outconv)(_?(out|conv|dense|linear|layer|proj(ection)?|net))?(_?\d+)?|ff_out"
 )
 ROUTER_MODULE = re.compile(r"(.*_)?(router|gating)(_.*)?|shared_expert_gate")
+# Called so, a layer is a router even where its result is not ranked.
+SOFT_ROUTER = re.compile(r"(.*_)?router|shared_expert_gate")
 INPUT_MODULE = re.compile(
     r"(.*_)?(stem|patch(ify)?|patch_?embed(der|ding)?)(_.*)?|conv_?(in|init|root|stem)|init(ial)?_conv|inc|embedding_layer|input_(layer|dense)"
     r"|(.*_)?input_proj(ection)?|.*fourier.*"
@@ -34,10 +36,10 @@ TIME_MODULE = re.compile(r"(.*_)?time_?(step)?s?_?(embed|emb|proj|mlp).*")
 # What a library calls a layer: the module around it says more.
 PLAIN = re.compile(r"(conv|linear|dense|fc|proj|projection|kernel|module)(_?\d+)?")
 STATE_SPACE = ("x_proj", "dt_proj")
-QUERY = ("query", "q_proj", "q", "wq", "to_q", "query_proj", "q_lin", "q_linear", "wq_b", "q_b_proj")
-KEY_VALUE = ("key", "k_proj", "k", "wk", "to_k", "key_proj", "k_lin", "k_linear", "wkv_a", "kv_a_proj", "wq_a",
-             "q_a_proj", "value", "v_proj", "v", "wv", "to_v", "value_proj", "v_lin", "v_linear", "wkv_b",
-             "kv_b_proj")  # fmt: skip
+QUERY = ("query", "q_proj", "q", "wq", "to_q", "query_proj", "proj_q", "q_lin", "q_linear", "wq_b", "q_b_proj")
+KEY_VALUE = ("key", "k_proj", "k", "wk", "to_k", "key_proj", "proj_k", "proj_v", "k_lin", "k_linear", "wkv_a",
+             "kv_a_proj", "wq_a", "q_a_proj", "value", "v_proj", "v", "wv", "to_v", "value_proj", "v_lin", "v_linear",
+             "wkv_b", "kv_b_proj")  # fmt: skip
 QUERY_KEY_VALUE = (*QUERY, *KEY_VALUE)
 FUSED_QKV = ("qkv", "qkv_proj", "c_attn", "in_proj", "to_qkv", "Wqkv", "wqkv", "query_key_value")
 FUSED_KV = ("kv", "kv_proj", "to_kv")

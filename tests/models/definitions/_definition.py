@@ -113,14 +113,17 @@ class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, names: Sequence[str]):
         self.names = names
 
+    def has(self, fullname: str) -> bool:
+        return any(f"{fullname}.".startswith(f"{name}.") for name in self.names)
+
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        if fullname.split(".")[0] in self.names or fullname in self.names:
+        if self.has(fullname):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
     def create_module(self, spec: Any) -> Any:
         module = mock.MagicMock(name=spec.name)
-        module.__spec__, module.__path__, module.__name__ = spec, [], spec.name
+        module.__spec__, module.__path__, module.__name__, module.__version__ = spec, [], spec.name, "0"
         return module
 
     def exec_module(self, module: Any) -> None:
@@ -135,7 +138,7 @@ def absent(*names: str) -> None:
 def forget_absent() -> None:
     """Take them out again once a model is made: libraries ask which frameworks are there."""
     for finder in (finder for finder in sys.meta_path if isinstance(finder, _Absent)):
-        for name in [name for name in sys.modules if name.split(".")[0] in finder.names]:
+        for name in [name for name in sys.modules if finder.has(name)]:
             del sys.modules[name]
 
 

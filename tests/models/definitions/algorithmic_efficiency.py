@@ -42,7 +42,7 @@ def dlrm():
 @definition(
     "algorithmic_efficiency/unet",
     WHERE.format("fastmri", "fastmri"),
-    "ConvBlock_0/Conv_0/kernel input iiio\n UNet/Conv_0/kernel head iiio\n Conv_0/kernel hidden iiio",
+    "ConvBlock_0/Conv_0/kernel input iiio\n /Conv_0/kernel head iiio",
 )
 def unet():
     from algoperf.workloads.fastmri.fastmri_jax import models

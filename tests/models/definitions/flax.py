@@ -31,7 +31,7 @@ def wmt():
     return linen(models.Transformer(config), ints(2, 8), ints(2, 8))
 
 
-@definition("flax/nlp_seq", "examples/nlp_seq/models.py", ATTENTION + "Dense_0/kernel head io")
+@definition("flax/nlp_seq", "examples/nlp_seq/models.py", ATTENTION + "/Dense_0/kernel head io")
 def nlp_seq():
     models = load("flax", "examples/nlp_seq/models.py")
     config = models.TransformerConfig(
