@@ -1,7 +1,6 @@
 """Rules of products: contracted axes are reduction, axes of both sides batch, the rest output."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +35,11 @@ class Side:
         """Dimensions of the result, of this shape, that descend from the operand's."""
         return tuple(dims[self.out[i]] if i in self.out else repeated(n) for i, n in enumerate(shape))
 
+    def kept(self, dims: Dims, shape: Sequence[int]) -> Dims:
+        """The same where the other side changes nothing, so that what is contracted goes on."""
+        (summed,) = (dims[i] for i in self.contracted)
+        return tuple(dims[self.out[i]] if i in self.out else summed for i in range(len(shape)))
+
 
 def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, known: Product, note: str = "") -> Value:
     """Note a product of a weight with something else, and give its result."""
@@ -46,7 +50,9 @@ def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, kn
     if "transpose(" in str(eqn.source_info.name_stack):
         return data(ins)
     constant = all(value.constant for value in others)
-    table = any(value.one_hot for value in others) and not (constant and _square(eqn, side))
+    table = any(value.one_hot for value in others)
+    if constant and table and _square(eqn, side):  # an identity
+        return Value(tuple(view._replace(dims=side.kept(view.dims, shape)) for view in weight.views), weight=True)
     for view in weight.views:
         parts: Any = {
             "index" if table else "reduction": [view.dims[i] for i in side.contracted],
@@ -77,8 +83,7 @@ def product(walk: Walk, eqn: Any, ins: list[Value], place: Place, side: Side, kn
 def _square(eqn: Any, side: Side) -> bool:
     """Tell whether the other side has as many rows as columns: an identity, no rows of indices."""
     shape = shape_of(eqn.invars[1 - side.index])
-    summed = math.prod(shape_of(eqn.invars[side.index])[i] for i in side.contracted)
-    return math.prod(shape) == summed**2
+    return len(shape) == 2 and shape[0] == shape[1] and len(side.contracted) == 1 and not side.batch
 
 
 @rule("dot_general")

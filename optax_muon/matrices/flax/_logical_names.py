@@ -12,7 +12,7 @@ def layer_axes(names: Mapping[str, Any]) -> dict[str, int]:
     """Return, by path, the axis that numbers layers by its logical name, where there is one."""
     found = {}
     for path, axes in names.items():
-        if not isinstance(axes, tuple | list):
+        if axes is None:
             continue
         told = [axis for axis, name in enumerate(axes) if isinstance(name, str) and LAYERS.fullmatch(name)]
         if len(told) == 1:

@@ -68,3 +68,27 @@ def test_what_meets_entries_alone_is_no_matrix_when_stacked(name, shape):
 def test_tables_of_positions_and_small_arrays_of_known_rank():
     for name in ("relative_position_bias_table", "pos_embed", "rel_pos_h"):
         assert read_names({f"layers/{name}": (L, 7, D)})[f"layers/{name}"].leaf.role == "embedding"
+
+
+def test_a_gate_is_stored_either_way_round():
+    for gating, reduction in (((2, D, F), (1,)), ((2, F, D), (2,))):
+        tree = {"norm/scale": (D,), "mlp/gating_einsum": gating, "mlp/linear": (F, D)}
+        found = read_names(tree)
+        assert (found["mlp/gating_einsum"].leaf.role, found["mlp/gating_einsum"].leaf.reduction) == (
+            "hidden",
+            reduction,
+        )
+        assert found["mlp/linear"].leaf.reduction == (0,)
+
+
+def test_a_stack_of_whole_models_has_stacked_ends():
+    layers = {"Dense_0": (4, F), "Dense_1": (F, F), "Dense_2": (F, 1)}
+    tree = {f"critics/{name}/kernel": (2, *sides) for name, sides in layers.items()}
+    tree |= {f"critics/{name}/bias": (2, sides[1]) for name, sides in layers.items()}
+    found = read_names(tree)
+    assert [found[f"critics/{name}/kernel"].leaf.role for name in layers] == ["input", "hidden", "head"]
+    assert found["critics/Dense_2/kernel"].assumed
+
+
+def test_biases_of_relative_positions_are_no_table_of_tokens():
+    assert read_names({"relpos_bias/rel_embedding": (4, 32)})["relpos_bias/rel_embedding"].leaf.role == "vector"

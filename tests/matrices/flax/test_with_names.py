@@ -1,0 +1,95 @@
+"""A model that is not called: layers of its own, names of axes, and what the plain tree tells."""
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import optax_muon as om
+from tests.matrices.flax.models import H, Holder, holder, linear, nnx_leaves
+
+D, F, L = 8, 32, 3
+
+
+class Dense(nnx.Module):
+    """Keeps what it takes and makes; the kernel in either order."""
+
+    def __init__(self, taken, made, rngs, turned=False):
+        self.in_features_shape, self.out_features_shape, self.axis = taken, made, (-1,)
+        self.kernel = nnx.Param(jnp.zeros(made + taken if turned else taken + made))
+
+
+def own(taken, made, **options):
+    return lambda rngs: Dense(taken, made, rngs, **options)
+
+
+def array(*sides, **metadata):
+    return lambda rngs: nnx.Param(jnp.zeros(sides), **metadata)
+
+
+def test_a_dense_layer_of_ones_own_that_keeps_its_features():
+    leaves = nnx_leaves(holder(
+        query=own((D,), (2, 4)), key=own((D,), (2, 4)), out=own((2, 4), (D,)), up=own((D,), (F,), turned=True),
+        lm_head=own((D,), (50,)),
+    ))  # fmt: skip
+    assert leaves["query/kernel"] == H("hidden", 0, (1, 2))
+    assert leaves["out/kernel"] == H("hidden", (0, 1), 2)
+    assert leaves["up/kernel"] == H("hidden", 1, 0)
+    assert leaves["lm_head/kernel"] == H("head", 0, 1)
+
+
+def test_what_no_module_tells_the_plain_tree_may():
+    expert = holder(up_proj=array(4, D, F), down_proj=array(4, F, D))
+    leaves = nnx_leaves(holder(moe=expert))
+    assert leaves["moe/up_proj"] == H("hidden", 1, 2)
+    with pytest.raises(om.UnknownLeafError, match="no known layer"):
+        nnx_leaves(holder(block=lambda rngs: Holder(rngs, w=array(D, F))))
+
+
+def test_the_pieces_of_a_state_space_are_told_by_what_stands_beside():
+    mixer = holder(in_proj=linear(D, 2 * F), out_proj=linear(F, D), dt_proj=linear(4, F), A_log=array(F, 4))
+    assert nnx_leaves(holder(mixer=mixer))["mixer/in_proj/kernel"] == H("hidden", 0, 1, (F, F))
+
+
+def test_names_of_axes_tell_which_one_numbers_layers():
+    named = {"sharding_names": ("embed", "layers", "mlp")}
+    with nnx.use_eager_sharding(False):
+        leaves = nnx_leaves(holder(mlp=holder(
+            up=holder(kernel=array(D, L, F, **named)), down=holder(kernel=array(F, L, D, **named)),
+        )))  # fmt: skip
+    for name in ("up", "down"):
+        leaf = leaves[f"mlp/{name}/kernel"]
+        assert (leaf.role, leaf.reduction, leaf.output) == ("hidden", (0,), (2,))
+
+
+def test_query_key_value_of_every_head_stay_together():
+    leaf = nnx_leaves(holder(query_key_value=linear(D, 3 * D), dense=linear(D, D)))["query_key_value/kernel"]
+    assert (leaf, leaf.assumed) == (H("hidden", 0, 1), True)
+
+
+def conv(n, m, size=3):
+    return lambda rngs: nnx.Conv(n, m, (size, size), rngs=rngs)
+
+
+def test_a_head_that_is_a_convolution():
+    leaves = nnx_leaves(holder(inc=conv(1, 4), mid=conv(4, 4), outc=holder(conv=conv(4, 2, 1))))
+    assert leaves["outc/conv/kernel"].role == "head"
+
+
+def test_layers_that_blocks_repeat_are_no_ends():
+    def block(rngs):
+        return Holder(rngs, narrow=conv(24, 16, 1), grow=conv(16, 4))
+
+    leaves = nnx_leaves(holder(stem=conv(3, 12), a=block, b0=block, b1=block, last=conv(28, 28)))
+    assert {leaves[f"b{i}/{name}/kernel"].role for i in (0, 1) for name in ("narrow", "grow")} == {"hidden"}
+
+
+class Einsum(nnx.Module):
+    """An einsum class of the model's own."""
+
+    def __init__(self, einsum_str, sides, rngs):
+        self.einsum_str, self.w = einsum_str, nnx.Param(jnp.zeros(sides))
+
+
+def test_pieces_that_lead_an_einsums_result_are_matrices_apart():
+    up = nnx_leaves(holder(ffw_up=lambda rngs: Einsum("...td,cdD->c...tD", (2, D, F), rngs)))["ffw_up/w"]
+    assert up == H("hidden", 1, 2)
