@@ -72,7 +72,7 @@ def prepared(model: Model) -> tuple[Callable[..., Any], PyTree, tuple[Any, ...],
         return model.fn, params, inputs, {}, om.leaves_from_call(model.fn, params, *model.inputs)
     from optax_muon.matrices.flax import _calls
 
-    options = dict(model.options)
+    options = arrays(dict(model.options), 2)
     if isinstance(model, Nnx):
         module = model.make()
         fn, params, given = _calls.nnx_call(module, None, inputs)
@@ -80,7 +80,7 @@ def prepared(model: Model) -> tuple[Callable[..., Any], PyTree, tuple[Any, ...],
         module = model.module
         keys = {name: jax.random.key(i) for i, name in enumerate(("params", "dropout", "label_dropout"))}
         fn, params, given = _calls.linen_call(module, module.init(keys, *inputs, **options), inputs)
-    return fn, params, given, options, om.leaves_from_flax(module, *model.inputs, **options)
+    return fn, params, given, options, om.leaves_from_flax(module, *model.inputs, **model.options)
 
 
 def trained(model: Model) -> list[float]:
