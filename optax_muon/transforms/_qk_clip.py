@@ -1,8 +1,9 @@
 """QK-clip: attention logits that stay bounded, by shrinking the query and key weights of the heads that exceed it."""
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -15,15 +16,9 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._resolve import Leaves, findings
 from optax_muon.matrices._shard_view import require_specs, shard_view, varying_axes
+from optax_muon.transforms._attention_sites import attention_sites, key_groups
 
 HALVES: Mapping[str, float] = MappingProxyType({"query": 0.5, "key": 0.5})
-
-
-class _Site(NamedTuple):
-    """Which attention a weight belongs to, and the power of gamma that it takes."""
-
-    attention: str
-    exponent: float
 
 
 def qk_clip(
@@ -36,6 +31,8 @@ def qk_clip(
 
     .. math::
         \gamma_h = \min(1, \tau / S_h), \qquad U' = \gamma_h^{\alpha} (W + U) - W
+
+    Where query heads share a key head, the least gamma of the group counts for all of it, queries and key.
 
     ``update`` takes ``max_logits``, a tree of S over the batch just seen: arrays (heads,), or (layers, heads) for
     stacked layers, under the paths of the attentions, as a Flax module sows them or as a dict
@@ -59,8 +56,9 @@ def qk_clip(
 
     Raises:
         ValueError: for a threshold that is not positive or an exponent outside [0, 1]; by ``update``, without
-            ``max_logits`` or parameters, naming an attention without such weights or with other heads, and inside
-            `jax.shard_map` naming a weight that differs between devices and has no spec.
+            ``max_logits`` or parameters, naming an attention without such weights, with other heads or with a
+            normalization of queries and keys, and inside `jax.shard_map` naming a weight that differs between devices
+            and has no spec.
 
     References:
         Kimi Team, Kimi K2: Open Agentic Intelligence, arXiv 2507.20534, section 2.1 (MuonClip).
@@ -87,9 +85,10 @@ def qk_clip(
             missing = "params" if params is None else "max_logits, the largest attention logit of every head"
             raise ValueError(f"qk_clip: update needs {missing}")
         logits, weights = by_path(max_logits), by_path(params)
-        sites = _sites(logits, weights, exponents)
+        sites = attention_sites(logits, weights, exponents)
         table = {path: found.leaf for path, found in findings(params, leaves).items() if path in sites}
         require_specs(weights, table)
+        groups = key_groups(logits, weights, sites, table)
 
         def clipped(path: str, u: Array) -> Array:
             """Return one parameter's update, changed where a head of its attention is to shrink."""
@@ -101,6 +100,14 @@ def qk_clip(
             # A masked head's maximum is -inf; a NaN says nothing of the size, and the loss shows it already.
             exceeds = jnp.isfinite(largest) & (largest > threshold)
             gamma = jnp.where(exceeds, threshold / jnp.where(exceeds, largest, 1), 1).astype(wide)
+            group = groups[site.attention]
+            if group.size > 1:
+                _require_like_cuts(
+                    site.attention,
+                    largest,
+                    {p: (weights[p], table[p]) for p in sites if sites[p].attention == site.attention},
+                )
+            gamma = _least_of_group(gamma, group.size, alone=site.module == group.keys)
             factor = _over_heads(path, gamma, w, table[path]) ** site.exponent
             # The weights after the step are what is scaled, hence w + u, in float32 or wider: the difference is small.
             moved = w.astype(wide) + u.astype(wide)
@@ -111,25 +118,10 @@ def qk_clip(
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)
 
 
-def _sites(
-    logits: Mapping[str, Array], weights: Mapping[str, Array], exponents: Mapping[str, float]
-) -> dict[str, _Site]:
-    """Find the attention of every weight to be scaled: its path without the module's name begins an entry's path."""
-    sites = {}
-    for path in weights:
-        tokens = path.split("/")
-        for i in (i for i, token in enumerate(tokens) if token in exponents):
-            attention = "/".join(tokens[:i])
-            # A module that sows leaves a name and a number behind its own path.
-            entry = next((name for name in logits if name == attention or name.startswith(f"{attention}/")), None)
-            if entry is not None:
-                sites[path] = _Site(entry, exponents[tokens[i]])
-    for entry in logits:
-        found = {path for path, site in sites.items() if site.attention == entry}
-        lacking = [name for name in exponents if not any(name in path.split("/") for path in found)]
-        if lacking:
-            raise ValueError(f"qk_clip: no parameters of {lacking[0]!r} belong to the logits of {entry!r}")
-    return sites
+def _least_of_group(gamma: Array, size: int, *, alone: bool) -> Array:
+    """Give every head the least value of the ``size`` neighbours that share its key; ``alone``: one value a group."""
+    least = functools.reduce(jnp.minimum, [gamma[..., i::size] for i in range(size)])
+    return least if alone else jnp.repeat(least, size, axis=-1)
 
 
 def _over_heads(path: str, values: Array, w: Array, leaf: Leaf) -> Array:
@@ -137,11 +129,7 @@ def _over_heads(path: str, values: Array, w: Array, leaf: Leaf) -> Array:
 
     The least counts where devices have values of their own for the same heads.
     """
-    view, ndim, axes = shard_view(w.shape, leaf, path), w.ndim, leaf.batch(w.ndim)
-    if not leaf.output:
-        axes = axes[: values.ndim]  # of a bias: layers, then heads
-    elif len(axes) < values.ndim:
-        axes = (*axes, leaf.output[0] % ndim)
+    view, ndim, axes = shard_view(w.shape, leaf, path), w.ndim, _head_axes(w, leaf, values.ndim)
     varying = varying_axes(values)
     # Along these the values are, like the weight, those of this device's heads.
     local = [axis for axis in axes if view.dims[axis] and set(view.dims[axis]) <= varying]
@@ -151,14 +139,33 @@ def _over_heads(path: str, values: Array, w: Array, leaf: Leaf) -> Array:
     shape = [w.shape[axis] if axis in local else view.shape[axis] for axis in range(ndim)]
     lengths = [shape[axis] for axis in axes]
     heads = values.shape[-1:]
-    # Grouped keys have fewer heads than logits have; scaling one shared key for its worst query would clip the others.
     fits = len(axes) == values.ndim and tuple(lengths[:-1]) == values.shape[:-1] and lengths[-1] % heads[0] == 0
     if not fits:
-        raise ValueError(
-            f"qk_clip: {path} of shape {tuple(shape)} does not hold {values.shape} (layers and) heads; "
-            "where heads share keys, scale the queries alone, exponents={'query': 1.0}"
-        )
+        raise ValueError(f"qk_clip: {path} of shape {tuple(shape)} does not hold {values.shape} (layers and) heads")
     spread = jnp.repeat(values, lengths[-1] // heads[0], axis=-1)  # heads are the major part of a fused axis
     order = sorted(range(len(axes)), key=axes.__getitem__)
     whole = jnp.expand_dims(jnp.transpose(spread, order), [axis for axis in range(ndim) if axis not in axes])
     return view._replace(dims=tuple(() if axis in local else dim for axis, dim in enumerate(view.dims))).local(whole)
+
+
+def _head_axes(w: Array, leaf: Leaf, count: int) -> tuple[int, ...]:
+    """Give the ``count`` axes of a weight that number layers and heads."""
+    axes = leaf.batch(w.ndim)
+    if not leaf.output:
+        return axes[:count]  # of a bias: layers, then heads
+    return (*axes, leaf.output[0] % w.ndim) if len(axes) < count else axes
+
+
+def _require_like_cuts(attention: str, values: Array, weights: Mapping[str, tuple[Array, Leaf]]) -> None:
+    """Raise where devices have logits of their own heads, and the heads of keys are cut otherwise than the queries'."""
+    varying = varying_axes(values)
+    cuts = {
+        path: frozenset(shard_view(w.shape, leaf, path).axes(_head_axes(w, leaf, values.ndim))) & varying
+        for path, (w, leaf) in weights.items()
+    }
+    if len(set(cuts.values())) > 1:
+        cut = ", ".join(f"{path} over {sorted(names)}" for path, names in cuts.items())
+        raise ValueError(
+            f"qk_clip: the heads of {attention!r} are cut differently: {cut}; "
+            "give the logits of all heads on every device"
+        )

@@ -19,3 +19,16 @@ def clip(query, key, largest, threshold):
         query[:, head] *= gamma**0.5
         key[:, head] *= gamma**0.5
     return query, key
+
+
+def clip_groups(query, key, largest, threshold):
+    """The same where query heads share a key head: the least gamma of a group counts for all of it. OUR READING."""
+    query, key = query.copy(), key.copy()
+    size = query.shape[1] // key.shape[1]
+    for group in range(key.shape[1]):
+        heads = slice(group * size, (group + 1) * size)
+        s = max(largest[heads])
+        gamma = min(1.0, threshold / s) if s > 0 else 1.0
+        query[:, heads] *= gamma**0.5
+        key[:, group] *= gamma**0.5
+    return query, key
