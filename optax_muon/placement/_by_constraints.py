@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 
 from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._map_stack import Op, after
+from optax_muon.linalg._op_arrays import arrays_of, with_arrays
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, join, size_of, take
 from optax_muon.placement._by_form import run_by_form
@@ -151,12 +152,12 @@ def _compute_run(
     # `jax.shard_map` divides evenly: the last places are padding.
     places = -(-max(ends) // route.devices) * route.devices
 
-    def compute(xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list[Array], PyTree, Array]:
+    def compute(numbers: PyTree, xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list, PyTree, Array]:
         """Map one device's places, after the run before has ended."""
         carry, keys, others = beside
         x = after(superpose(xs), last)
         work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)
-        done = over.here.run(op, [work])[0]
+        done = over.here.run(with_arrays(op, numbers), [work])[0]
         learned = (done.carries[0], done.infos[0])
         return [uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
@@ -169,12 +170,12 @@ def _compute_run(
     carried = jax.tree.map(lambda x: _sent(x, route) if _is_factor(x) else [x], beside[0])
     # Maps make constants inside, which vary over no axis; without the check they need not be cast.
     mapped = jax.shard_map(
-        compute, mesh=route.hops[-1].mesh, in_specs=(distributed,) * 3, out_specs=(distributed,) * 3,
-        axis_names=set(route.axes), check_vma=False,
+        compute, mesh=route.hops[-1].mesh, in_specs=(PartitionSpec(), distributed, distributed, distributed),
+        out_specs=(distributed,) * 3, axis_names=set(route.axes), check_vma=False,
     )  # fmt: skip
     is_trail = lambda x: isinstance(x, list)  # noqa: E731
     given = jax.tree.map(lambda trail: trail[-1], carried, is_leaf=is_trail), *beside[1:]
-    ys, (carry, info), last = mapped([trail[-1] for trail in trails], given, last)
+    ys, (carry, info), last = mapped(arrays_of(op), [trail[-1] for trail in trails], given, last)
     carry = jax.tree.map(lambda trail, x: _returned(x, trail, route), carried, carry, is_leaf=is_trail)
     results = []
     for y, trail, first, count in zip(ys, trails, firsts, counts, strict=True):

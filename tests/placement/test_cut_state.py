@@ -52,6 +52,7 @@ WAYS = {
     "auto": (AxisType.Auto, AxisType.Auto, True),
     "auto without specs": (AxisType.Auto, AxisType.Auto, False),
     "mixed": (AxisType.Explicit, AxisType.Auto, True),
+    "mixed without specs": (AxisType.Explicit, AxisType.Auto, False),
 }
 ROWS = [
     pytest.param(name, way, marks=() if (name, way) == ("kl_shampoo", "explicit") else pytest.mark.slow)
