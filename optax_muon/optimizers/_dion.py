@@ -6,6 +6,7 @@ from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
+from optax_muon.linalg import RankFraction
 
 
 @card(
@@ -15,11 +16,13 @@ from optax_muon._types import DTypeLike, Number
     chain="low_rank_momentum -> scale_by_shape -> decay -> learning rate",
     learning_rate=0.01,
     renamed={"epsilon": "eps"},
+    static=("rank",),
 )
 def dion(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    rank: int = 768,
+    rank: int | RankFraction = 768,
+    power_steps: int = 1,
     momentum: Number = 0.95,
     weight_decay: WeightDecay = 0.01,
     shape_scale: shapes.ShapeScale = shapes.Spectral(),  # noqa: B008 - immutable
@@ -41,7 +44,8 @@ def dion(
 
     Args:
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.01 to 0.02.
-        rank: columns of P and Q, reduced to a matrix's shorter side.
+        rank: columns of P and Q, reduced to a matrix's shorter side, or a share of it: `linalg.RankFraction`.
+        power_steps: how often P and R are computed at an update, each time from the R before.
         momentum: the decay rate mu of what was used; at full rank that of the heavy ball.
         eps: added to the lengths of columns, in units of the longest.
         seed: of the first Q.
@@ -55,7 +59,7 @@ def dion(
     transforms.require_fraction("dion: momentum", momentum)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        on.bind(transforms.low_rank_momentum)(momentum, rank, eps=eps, seed=seed),
+        on.bind(transforms.low_rank_momentum)(momentum, rank, eps=eps, power_steps=power_steps, seed=seed),
         on.scale_by_shape(shape_scale),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

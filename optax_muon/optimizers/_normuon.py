@@ -1,10 +1,12 @@
 """NorMuon."""
 
+from typing import Literal
+
 import optax
 
 from optax_muon import shapes, transforms
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
-from optax_muon._registry import StateSize, card
+from optax_muon._registry import Form, StateSize, card
 from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap, best
 
@@ -12,7 +14,7 @@ from optax_muon.linalg import MatrixOp, SpectralMap, best
 @card(
     kind="matrix",
     confidence="EXACT",
-    state=StateSize(1, "outputs"),
+    state=StateSize(1, "outputs", forms=(Form("along the inputs", {"side": "reduction"}, StateSize(1, "inputs")),)),
     chain="nesterov_ema -> orthogonalize -> normalize_neurons -> scale_by_shape -> decay -> learning rate",
     renamed={"second_moment": "second_moment_decay", "epsilon": "eps"},
 )
@@ -24,6 +26,7 @@ def normuon(
     nesterov: bool = True,
     second_moment_decay: Number = 0.95,
     eps: float = 1e-10,
+    side: Literal["output", "reduction"] = "output",
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
@@ -46,6 +49,7 @@ def normuon(
         learning_rate: the size of an update in spectral norm, about, before the shape scale; 0.02 is the authors'.
         second_moment_decay: the decay rate beta of v, in [0, 1).
         eps: added to root mean squares and norms of an orthogonal factor.
+        side: whose vectors are evened out; ``reduction`` takes the inputs', for matrices with more of these.
 
     Differs from the authors' code for convolutions: it orthogonalises a 4-d kernel as one matrix, out by the rest, but
     measures v along a kernel's width and the norm over height and width, so that it evens out pieces of a neuron; here
@@ -61,7 +65,7 @@ def normuon(
     return optax.chain(
         on.ema(momentum, nesterov=nesterov),
         on.apply(orthogonalizer or best()),
-        on.bind(transforms.normalize_neurons)(second_moment_decay, eps=eps),
+        on.bind(transforms.normalize_neurons)(second_moment_decay, eps=eps, side=side),
         on.scale_by_shape(shape_scale),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

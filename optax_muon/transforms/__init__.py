@@ -9,10 +9,8 @@ from optax_muon.transforms._adam_direction import adam_direction as adam_directi
 from optax_muon.transforms._alternation import AlternationState as AlternationState
 from optax_muon.transforms._alternation import alternate as alternate
 from optax_muon.transforms._averaged_lmo import average_lmo as average_lmo
-from optax_muon.transforms._averaging import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeState
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
-from optax_muon.transforms._averaging import average_params as average_params
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
 from optax_muon.transforms._by_role import apply_by_role as apply_by_role
@@ -55,6 +53,8 @@ from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo
+from optax_muon.transforms._params_average import ParamsEmaState as ParamsEmaState
+from optax_muon.transforms._params_average import average_params as average_params
 from optax_muon.transforms._placement_report import placement_report as placement_report
 from optax_muon.transforms._precision import compute_in as compute_in
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip

@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import is_known, require_fraction
-from optax_muon._renamed import renamed_arguments
 from optax_muon.transforms._evaluation import number, overlay
 
 
@@ -47,6 +46,8 @@ def schedule_free(
     interpolation: optax.ScalarOrSchedule = 0.9,
     *,
     weight_power: float = 2.0,
+    step_power: float = 0.0,
+    inner_sees: Literal["fast", "params"] = "fast",
     store_average: bool = False,
     state_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -55,7 +56,7 @@ def schedule_free(
     .. math::
         y_t &= (1 - b_t) z_t + b_t x_t, \qquad G_t = \nabla f(y_t) \quad (\text{the parameters are } y) \\
         z_{t+1} &= z_t + \text{inner}(G_t; z_t), \qquad
-        x_{t+1} = x_t + \frac{w_t}{\sum_{i \le t} w_i} (z_{t+1} - x_t), \qquad w_t = \eta_t^p
+        x_{t+1} = x_t + \frac{w_t}{\sum_{i \le t} w_i} (z_{t+1} - x_t), \qquad w_t = t^r \eta_t^p
 
     Evaluate with `optax_muon.eval_params`. `optax.contrib.schedule_free` does the same where b is constant, the rate
     never falls and nothing in ``inner`` looks at the parameters; it shows ``inner`` y instead of z, so that decay acts
@@ -66,7 +67,9 @@ def schedule_free(
         learning_rate: eta, for the weights alone; the rate of ``inner``.
         interpolation: b, or a schedule of it that starts at count 0; `anytime_interpolation` makes AMUSE's. Positive,
             unless the average is stored.
-        weight_power: p; 0 makes x the plain mean.
+        weight_power: p; 0 with ``step_power=0`` makes x the plain mean.
+        step_power: r, with t from 1; above 0 early iterates count less.
+        inner_sees: what ``inner`` gets as parameters, and decays: z, or y as in the authors' code.
         store_average: keep x instead of solving for it, against one float more; needed for b = 0, advisable for
             parameters in bfloat16, together with ``state_dtype=jnp.float32``.
         state_dtype: of z and x; None: the parameters' own.
@@ -74,15 +77,13 @@ def schedule_free(
     State: 1 float per parameter (2 with ``store_average``) and the inner optimizer's.
 
     Raises:
-        ValueError: for an interpolation outside [0, 1), or of 0 without ``store_average``; by ``update``, without
-            parameters.
+        ValueError: for an interpolation outside [0, 1), or of 0 without ``store_average``, or an unknown
+            ``inner_sees``; by ``update``, without parameters.
 
     References:
         Defazio et al., The Road Less Scheduled, arXiv 2405.15682; a moving b: Kim et al., AMUSE, arXiv 2605.22432.
     """
-    require_fraction("schedule_free: interpolation", interpolation)
-    if is_known(interpolation) and interpolation == 0 and not store_average:
-        raise ValueError("schedule_free: with interpolation 0 the average cannot be solved for: store_average=True")
+    _require_settings(interpolation, store_average, inner_sees)
     inner = optax.with_extra_args_support(inner)
 
     def init_fn(params):
@@ -103,9 +104,11 @@ def schedule_free(
         if average is None:
             # Solved with the b that made y: with the new one, x would be pulled towards z at every step.
             average = jax.tree.map(lambda y, z: _average(y, z, b), params, state.fast)
-        moves, inner_state = inner.update(updates, state.inner, state.fast, **extra_args)
+        seen = state.fast if inner_sees == "fast" else params
+        moves, inner_state = inner.update(updates, state.inner, seen, **extra_args)
         fast = optax.tree.cast_like(optax.apply_updates(state.fast, moves), state.fast)
         weight = jnp.asarray(_at(learning_rate, state.count), state.weight.dtype) ** weight_power
+        weight = weight * (state.count + 1).astype(weight.dtype) ** step_power
         total = state.weight + weight
         # A rate of zero, as at the start of a warm-up, has no weight: x stays.
         share = jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
@@ -117,6 +120,15 @@ def schedule_free(
         return change, ScheduleFreeState(count, total, b, fast, average if store_average else None, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _require_settings(interpolation: optax.ScalarOrSchedule, store_average: bool, inner_sees: str) -> None:
+    """Raise on what `schedule_free` cannot do."""
+    require_fraction("schedule_free: interpolation", interpolation)
+    if is_known(interpolation) and interpolation == 0 and not store_average:
+        raise ValueError("schedule_free: with interpolation 0 the average cannot be solved for: store_average=True")
+    if inner_sees not in ("fast", "params"):
+        raise ValueError(f"schedule_free: inner_sees must be 'fast' or 'params', not {inner_sees!r}")
 
 
 def anytime_interpolation(
@@ -187,64 +199,3 @@ def _at(value: Any, count: Any) -> Any:
 def _average(y: Array, z: Array, b: Any) -> Array:
     """Solve ``y = (1 - b) z + b x`` for x."""
     return z + (y - z) / b
-
-
-class ParamsEmaState(NamedTuple):
-    """State of `average_params`.
-
-    Attributes:
-        count: updates so far, int32 scalar.
-        log_rate: logarithm of rate^t, of which 1 - rate^t can be had without cancellation; a sum, since an injected
-            rate may change.
-        average: of the parameters, not yet corrected for its start at zero.
-    """
-
-    count: Any
-    log_rate: Any
-    average: PyTree
-
-    def eval_params(self, params: PyTree) -> PyTree:
-        """Return the corrected average; before the first update, the parameters."""
-        started = number(self.count) > 0
-        # expm1: 1 - 0.999^t loses its digits in float32 at small t.
-        share = jnp.where(started, -jnp.expm1(number(self.log_rate)), 1)
-        return overlay(lambda p, e: jnp.where(started, e / share, p.astype(e.dtype)), params, self.average)
-
-
-@renamed_arguments(rate="decay")
-def average_params(decay: float, *, accumulator_dtype: Any = None) -> optax.GradientTransformation:
-    """Average the parameters beside the training, for evaluation by `optax_muon.eval_params`.
-
-    Use it where evaluation jumps about late in training, and no schedule lets the rate fall. Every update adds the
-    parameters that it is given, those before the step. Put it anywhere in a chain.
-
-    Args:
-        decay: the decay rate, in [0, 1); 0.999 averages about a thousand steps.
-        accumulator_dtype: of the average; None: the parameter's own.
-
-    State: 1 float per parameter.
-
-    Raises:
-        ValueError: for a rate outside [0, 1); by ``update``, without parameters.
-
-    References:
-        Frans et al., SPlus, arXiv 2506.07254.
-    """
-    require_fraction("average_params: decay", decay)
-
-    def init_fn(params):
-        """Start from zero; the average is corrected for that when it is read."""
-        zeros = optax.tree.zeros_like(params, dtype=accumulator_dtype)
-        return ParamsEmaState(jnp.zeros([], jnp.int32), jnp.zeros([], float), zeros)
-
-    def update_fn(updates, state, params=None):
-        """Average the parameters in; the updates pass."""
-        if params is None:
-            raise ValueError("average_params: update needs the parameters")
-        average = jax.tree.map(lambda e, p: (decay * e + (1 - decay) * p).astype(e.dtype), state.average, params)
-        # A Python number's logarithm in double: 0.999 in float32 is off by 3e-5 of it.
-        log_rate = (math.log(decay) if decay else -math.inf) if is_known(decay) else jnp.log(decay)
-        total = (state.log_rate + log_rate).astype(state.log_rate.dtype)
-        return updates, ParamsEmaState(optax.safe_increment(state.count), total, average)
-
-    return optax.GradientTransformation(init_fn, update_fn)

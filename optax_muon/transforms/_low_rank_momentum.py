@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from optax_muon._numbers import is_known, require_fraction
 from optax_muon._renamed import renamed_arguments
-from optax_muon.linalg import PowerStep
+from optax_muon.linalg import PowerStep, RankFraction
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.placement._placement import Placement
 from optax_muon.transforms._lift import Lift
@@ -30,9 +30,10 @@ class LowRankMomentumState(NamedTuple):
 @renamed_arguments(epsilon="eps")
 def low_rank_momentum(
     decay: Any,
-    rank: int,
+    rank: int | RankFraction,
     *,
     eps: float = 1e-8,
+    power_steps: int = 1,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     accumulator_dtype: Any = None,
@@ -49,8 +50,9 @@ def low_rank_momentum(
 
     Args:
         decay: mu, the decay rate of what was used, in [0, 1].
-        rank: of the update, reduced to a matrix's shorter side.
+        rank: of the update, reduced to a matrix's shorter side, or a `linalg.RankFraction` of it.
         eps: added to the column lengths of `linalg.PowerStep`, in units of the longest.
+        power_steps: of power iteration an update.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the power steps run; None: `OverMesh()`, on the local device where there is no mesh.
         accumulator_dtype: of the momentum, and of Y where it is wider than the gradient's; None: the parameter's own.
@@ -59,7 +61,7 @@ def low_rank_momentum(
     State: 1 float per parameter, and ``rank`` per input of every matrix.
 
     Raises:
-        ValueError: for a decay outside [0, 1] or a rank below 1.
+        ValueError: for a decay outside [0, 1], a rank or power steps below 1.
 
     References:
         Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
@@ -67,7 +69,7 @@ def low_rank_momentum(
     # 1 is allowed here, unlike in an average: nothing is forgotten then.
     if not (is_known(decay) and decay == 1):
         require_fraction("low_rank_momentum: decay", decay)
-    lift = Lift(PowerStep(rank, eps, seed), leaves, placement)
+    lift = Lift(PowerStep(rank, eps, seed, power_steps), leaves, placement)
 
     def init_fn(params):
         return LowRankMomentumState(optax.tree.zeros_like(params, dtype=accumulator_dtype), lift.init(params))

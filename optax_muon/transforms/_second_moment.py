@@ -1,6 +1,8 @@
 """Second moments coarser than one per entry."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -26,15 +28,24 @@ class NeuronSecondMomentState(NamedTuple):
     """State of `normalize_neurons`.
 
     Attributes:
-        mean_square: path -> average of the mean square of every output's vector, float32 or wider.
+        mean_square: path -> average of the mean square of every neuron's vector, float32 or wider.
     """
 
     mean_square: PyTree
 
 
+# What is summed over so that one number is left for every output, or for every input.
+ACROSS: Mapping[str, Literal["reduction", "output"]] = MappingProxyType({"output": "reduction", "reduction": "output"})
+
+
 @renamed_arguments(epsilon="eps")
 def normalize_neurons(
-    decay: Any, *, eps: float = 1e-10, skip_zeros: bool = False, leaves: Leaves | None = None
+    decay: Any,
+    *,
+    eps: float = 1e-10,
+    side: Literal["output", "reduction"] = "output",
+    skip_zeros: bool = False,
+    leaves: Leaves | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide every output's vector by its running RMS, and keep each matrix's Frobenius norm.
 
@@ -50,27 +61,30 @@ def normalize_neurons(
     Args:
         decay: beta, in [0, 1).
         eps: > 0, added to lengths and norms; keeps zero vectors finite.
+        side: whose vectors are neurons; ``reduction`` evens out the inputs' instead, of a wide matrix for instance.
         skip_zeros: an output whose vector is zero keeps its v, for a momentum that emits some outputs at a time, as
             `sliced_momentum` does.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
     Raises:
-        ValueError: for a decay outside [0, 1) or an eps that is not positive; by ``init``, naming a leaf that is
-            not a hidden matrix.
+        ValueError: for a decay outside [0, 1), an eps that is not positive or an unknown side; by ``init``, naming a
+            leaf that is not a hidden matrix.
 
-    State: 1 float per output of every matrix.
+    State: 1 float per output of every matrix, or per input.
 
     References:
         Li et al., NorMuon, arXiv 2510.05491.
     """
     require_fraction("normalize_neurons: decay", decay)
     require_positive("normalize_neurons", eps=eps)
+    if side not in ACROSS:
+        raise ValueError(f"normalize_neurons: side must be 'output' or 'reduction', not {side!r}")
 
     def init_fn(params):
-        """Start from zeros, one per output of every matrix."""
+        """Start from zeros, one per neuron of every matrix."""
 
         def zeros(x: Array, leaf: Leaf) -> Array:
-            return reduced_like(x, leaf, "reduction", dtype=jnp.finfo(accumulator_dtype(x.dtype)).dtype)
+            return reduced_like(x, leaf, ACROSS[side], dtype=jnp.finfo(accumulator_dtype(x.dtype)).dtype)
 
         return NeuronSecondMomentState(init_state(zeros, params, accepted(params, leaves)))
 
@@ -78,7 +92,7 @@ def normalize_neurons(
         """Normalise the matrices of one parameter, and return their new averages."""
         wide = x.astype(accumulator_dtype(x.dtype))
         # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
-        mean = sum_over(jnp.square(jnp.abs(wide)), leaf, "reduction") / entries_over(x.shape, leaf, "reduction")
+        mean = sum_over(jnp.square(jnp.abs(wide)), leaf, ACROSS[side]) / entries_over(x.shape, leaf, ACROSS[side])
         new = decay * v + (1 - decay) * mean
         v = jnp.where(mean == 0, v, new) if skip_zeros else new
         y = wide / (square_root(v) + eps)

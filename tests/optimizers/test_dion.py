@@ -28,6 +28,30 @@ def test_reference_in_x64(rank):
         harness.assert_matches(om.dion(leaves=harness.LEAVES, **options), expected, cases=cases, tolerance=1e-9)
 
 
+def test_power_steps_and_a_share_of_the_shorter_side():
+    """A quarter of 8, rounded up to a multiple of 3, is 3."""
+    options = {"learning_rate": 0.1, "momentum": 0.9, "power_steps": 2}
+    few = {name: harness.CASES[name] for name in ("tall", "wide", "stacked")}
+    with jax.enable_x64(True):
+        tx = om.dion(leaves=harness.LEAVES, rank=om.linalg.RankFraction(0.25, multiple_of=3), **options)
+        expected = functools.partial(reference, start=start, rank=3, **options)
+        harness.assert_matches(tx, expected, cases=few, tolerance=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "multiple", "shape", "rank"),
+    [
+        (0.25, 1, (8, 100), 2),
+        (0.25, 1, (9, 5), 2),
+        (0.3, 8, (64, 64), 24),
+        (1.0, 16, (24, 40), 24),
+        (0.01, 1, (6, 6), 1),
+    ],
+)
+def test_ranks_by_share(share, multiple, shape, rank):
+    assert om.linalg.RankFraction(share, multiple).of(*shape) == rank
+
+
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
 def test_full_rank_keeps_mu_times_the_momentum(shape):
     g = {"w": jax.random.normal(jax.random.key(0), shape)}
@@ -73,5 +97,10 @@ def test_recovers_from_zero_and_contains_nan():
 def test_refusals():
     with pytest.raises(ValueError, match="rank"):
         om.dion(0.01, rank=0)
+    with pytest.raises(ValueError, match="steps"):
+        om.dion(0.01, power_steps=0)
+    for options in ((0.0,), (1.5,), (0.5, 0)):
+        with pytest.raises(ValueError, match="RankFraction"):
+            om.linalg.RankFraction(*options)
     with pytest.raises(ValueError, match="dion: momentum"):
         om.dion(0.01, momentum=1.5)

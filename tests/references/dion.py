@@ -8,13 +8,15 @@ W <- (1 - eta lambda) W - eta sqrt(out/in) P Q^T
 import numpy as np
 
 
-def dion(w, gradients, start, *, learning_rate, rank, momentum=0.95, weight_decay=0.01, eps=1e-8):
+def dion(w, gradients, start, *, learning_rate, rank, power_steps=1, momentum=0.95, weight_decay=0.01, eps=1e-8):
     """Run over ``gradients`` from weights ``w``, both (out, in); ``start(in, k)`` gives the first Q."""
     m, q = np.zeros_like(w), start(w.shape[1], min(rank, *w.shape))
     for g in gradients:
         b = m + g
-        p = np.linalg.qr(b @ q)[0]
-        r = b.T @ p
+        r = q
+        for _ in range(power_steps):
+            p = np.linalg.qr(b @ r)[0]
+            r = b.T @ p
         m = b - (1 - momentum) * p @ r.T
         lengths = np.linalg.norm(r, axis=0)
         q = r / (lengths + eps * lengths.max())

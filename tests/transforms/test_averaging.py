@@ -57,6 +57,23 @@ def test_decay_acts_on_the_fast_iterate_unlike_optax():
     ours = trajectory(om.transforms.schedule_free(inner, 0.1, 0.9))
     theirs = trajectory(optax.contrib.schedule_free(inner, 0.1, 0.9))
     assert np.abs(ours[-1][0] - theirs[-1][0]).max() > 1e-3
+    seen = trajectory(om.transforms.schedule_free(inner, 0.1, 0.9, inner_sees="params"))
+    for (y, x, _), (there_y, there_x, _) in zip(seen, theirs, strict=True):
+        np.testing.assert_allclose(y, there_y, atol=1e-6)
+        np.testing.assert_allclose(x, there_x, atol=1e-6)
+    with pytest.raises(ValueError, match="inner_sees must be 'fast' or 'params', not 'y'"):
+        om.transforms.schedule_free(inner, 0.1, inner_sees="y")
+
+
+def test_a_power_of_the_step_weighs_late_iterates_more():
+    with jax.enable_x64(True):
+        tx = om.transforms.schedule_free(optax.sgd(0.1), 0.1, 0.9, weight_power=0.0, step_power=2.0, store_average=True)
+        fast = []
+        for _, x, state in trajectory(tx):
+            fast.append(np.asarray(state.fast["w"]))
+            np.testing.assert_allclose(
+                x, np.average(fast, axis=0, weights=np.arange(1, len(fast) + 1) ** 2), atol=1e-13
+            )
 
 
 def test_interpolation_zero_is_the_inner_optimizer_with_an_average_beside_it():

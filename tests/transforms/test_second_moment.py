@@ -44,9 +44,20 @@ def test_one_memory_per_output_of_every_matrix():
     assert run([jnp.ones((3, 5))], 0.5, cut)[1].mean_square["w"].shape == (3, 5)
 
 
+def test_along_the_inputs_it_is_the_transposed_matrix_along_its_outputs():
+    xs = jax.random.normal(jax.random.key(0), (3, 4, 6))
+    tx = normalize_neurons(0.9, side="reduction", leaves={"w": om.Leaf("hidden", 0, 1)})
+    state = tx.init({"w": xs[0]})
+    for x in xs:
+        y, state = tx.update({"w": x}, state)
+    turned, memory = run([x.T for x in xs], 0.9)
+    np.testing.assert_allclose(y["w"].T, turned, rtol=1e-6)
+    np.testing.assert_allclose(state.mean_square["w"].T, memory.mean_square["w"], rtol=1e-6)
+
+
 def test_zero_and_refusals():
     assert (run([jnp.zeros((3, 2))] * 2, 0.9)[0] == 0).all()
     assert normalize_neurons(0.9).update({}, normalize_neurons(0.9).init({}))[0] == {}
-    for options in ({"decay": 1.0}, {"decay": 0.9, "eps": 0.0}):
+    for options in ({"decay": 1.0}, {"decay": 0.9, "eps": 0.0}, {"decay": 0.9, "side": "both"}):
         with pytest.raises(ValueError, match="normalize_neurons"):
             normalize_neurons(**options)

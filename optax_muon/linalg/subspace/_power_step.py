@@ -14,6 +14,7 @@ from optax_muon.linalg._decompositions import orthonormal
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg._scale import largest_entry, length, one_if_zero, quotient
+from optax_muon.linalg.subspace._rank_fraction import RankFraction
 
 
 @renamed_fields(epsilon="eps")
@@ -33,12 +34,13 @@ class PowerStep(MatrixOp):
     :math:`(R, \bar P)`: :math:`R P^H` is the part of X that was seen.
 
     Args:
-        rank: k, reduced to min(m, n) where that is smaller.
+        rank: k, reduced to min(m, n) where that is smaller, or a `RankFraction`.
         eps: columns that are short beside the longest stay short; a part of its length.
         seed: of the first Q, normal numbers, the same for every matrix of one shape.
+        steps: of power iteration a call: P and R are computed as often, each from the R before.
 
     Raises:
-        ValueError: for a rank that is no whole number of at least 1.
+        ValueError: for a rank or steps that are no whole numbers of at least 1.
 
     State: k floats per row of X.
 
@@ -46,18 +48,22 @@ class PowerStep(MatrixOp):
         Ahn et al., Dion, arXiv 2504.05295, github.com/microsoft/dion.
     """
 
-    rank: int
+    rank: int | RankFraction
     eps: float = 1e-8
     seed: int = 0
+    steps: int = 1
 
     def __post_init__(self):
-        """Raise on a rank below one."""
-        require_whole("PowerStep: rank", self.rank)
+        """Raise on a rank or a number of steps below one."""
+        if not isinstance(self.rank, RankFraction):
+            require_whole("PowerStep: rank", self.rank)
+        require_whole("PowerStep: steps", self.steps)
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw Q, ``(*batch, m, k)``, in float32 or wider."""
         *batch, m, n = shape
-        size = (m, min(self.rank, m, n))
+        rank = self.rank.of(m, n) if isinstance(self.rank, RankFraction) else min(self.rank, m, n)
+        size = (m, rank)
         start = jax.random.normal(jax.random.key(self.seed), size, accumulator_dtype(dtype))
         return jnp.broadcast_to(start, (*batch, *size))
 
@@ -78,9 +84,16 @@ class PowerStep(MatrixOp):
         # In the state's dtype, float32 or wider, as in Dion's code: the QR is what everything else rests on.
         unit = one_if_zero(largest_entry(wide))
         scaled = quotient(wide, unit)
-        p = orthonormal(FLOAT32.matmul(jnp.conj(scaled.mT), carry))
-        r = FLOAT32.matmul(scaled, p)
+        p, r = _iterated(scaled, carry)
+        for _ in range(self.steps - 1):
+            p, r = _iterated(scaled, r)
         # Columns are normalised, not orthogonalised: one QR a step is enough, the next step's makes P orthogonal.
         lengths = length(r, -2)
         q = r / one_if_zero(lengths + self.eps * jnp.max(lengths, axis=-1, keepdims=True))
         return FLOAT32.matmul(q, jnp.conj(p.mT)).astype(x.dtype), q, Info(factors=(r * unit, jnp.conj(p)))
+
+
+def _iterated(x: Array, q: Array) -> tuple[Array, Array]:
+    """Take one step of power iteration from Q: P, orthonormal, and R, whose columns have the size of X."""
+    p = orthonormal(FLOAT32.matmul(jnp.conj(x.mT), q))
+    return p, FLOAT32.matmul(x, p)
