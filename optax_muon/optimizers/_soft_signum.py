@@ -70,7 +70,6 @@ def soft_signum(
     require_share("soft_signum: hard_fraction", hard_fraction)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        _only_real(),
         transforms.tempered(
             on.ema(momentum, nesterov=nesterov),
             hard=lambda m: jax.tree.map(jnp.sign, m),
@@ -84,6 +83,7 @@ def soft_signum(
         ),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
+        _only_real(),  # last, so that older states are where they were
     )
 
 

@@ -31,6 +31,15 @@ MOVED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _compiled_as_users_do():
+    """Fewer optimizations round otherwise, by about what has to be seen here."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def restored(version, name):
     """The optimizer, its parameters, and the state as a checkpoint holds it: plain dicts."""
     card, trees = om.registry[name], VERSIONS[version][name]
