@@ -20,7 +20,8 @@ transforms' own names. This page is generated: `python docs/make_zoo.py`.
 
 All take hidden matrices and stand in `om.for_matrices(om.<name>(...), otherwise=...)`, but those of kind *roles*, which
 take the whole tree. Those that ask for `grads_at_previous_params` need a second gradient per step on the same batch,
-twice the forward and backward work: `om.step_with_two_gradients` makes the training step.
+twice the forward and backward work: `om.step_with_two_gradients` makes the training step. `input_moments` are made by
+`om.diagnostics.input_moments`.
 
 """
 

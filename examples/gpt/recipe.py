@@ -73,6 +73,11 @@ class Recipe:
         return self.optimizer != "adamw" and "grads_at_previous_params" in om.registry[self.optimizer].extra_args
 
     @property
+    def takes_input_moments(self) -> bool:
+        """Whether the optimizer wants second moments of what enters the layers."""
+        return self.optimizer != "adamw" and "input_moments" in om.registry[self.optimizer].extra_args
+
+    @property
     def peak(self) -> float:
         """The learning rate after the warm-up."""
         return self.learning_rate or (

@@ -68,7 +68,10 @@ def _micro_step(
     extra: dict[str, Any] = {"value": loss}
     if largest:
         extra["max_logits"] = largest = jax.tree.map(jnp.maximum, largest, seen)
-    if _remembers(optimizer):
+    if _keeps(optimizer, om.transforms.InputMomentsState):
+        # A function: it runs at the steps that use it alone.
+        extra["input_moments"] = lambda: om.diagnostics.input_moments(loss_of, model, tokens)
+    if _keeps(optimizer, om.transforms.PreviousParamsState):
         graph, params, rest = nnx.split(model, nnx.Param, ...)
         before = nnx.merge(graph, om.previous_params(optimizer.opt_state, params), rest)
         extra["grads_at_previous_params"], _ = nnx.grad(loss_of, has_aux=True)(before, tokens)
@@ -76,9 +79,9 @@ def _micro_step(
     return loss, largest
 
 
-def _remembers(optimizer: nnx.Optimizer) -> bool:
+def _keeps(optimizer: nnx.Optimizer, kind: type) -> bool:
     def found(node) -> bool:
-        return isinstance(node, om.transforms.PreviousParamsState)
+        return isinstance(node, kind)
 
     return any(map(found, jax.tree.leaves(optimizer.opt_state, is_leaf=found)))
 

@@ -71,6 +71,10 @@ class Program:
             extra: dict[str, Any] = {"value": loss}
             if self.recipe.takes_two_gradients:
                 extra["grads_at_previous_params"] = jax.grad(loss_at)(om.previous_params(state, params), batch)
+            if self.recipe.takes_input_moments:
+                # A function: it runs at the steps that use it alone.
+                here = nnx.merge(graph, params, rest)
+                extra["input_moments"] = lambda: om.diagnostics.input_moments(self.workload.loss, here, batch)
             updates, state = optax.with_extra_args_support(tx).update(grads, state, params, **extra)
             return (optax.apply_updates(params, updates), state), None
 

@@ -7,6 +7,7 @@ from optax_muon.diagnostics._curvature import top_curvature as top_curvature
 from optax_muon.diagnostics._fit_layers import fit_layers as fit_layers
 from optax_muon.diagnostics._lanczos import Lanczos as Lanczos
 from optax_muon.diagnostics._lanczos import TopEigenvalue as TopEigenvalue
+from optax_muon.diagnostics._layer_inputs import input_moments as input_moments
 from optax_muon.diagnostics._layer_inputs import layer_inputs as layer_inputs
 from optax_muon.diagnostics._noise import density as density
 from optax_muon.diagnostics._noise import noise_density as noise_density

@@ -8,6 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype
+
 
 def layer_inputs(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Array, "tokens features"]]:
     """Run a Flax model and keep what enters each dense layer, for `stable_rank`.
@@ -49,6 +51,38 @@ def layer_inputs(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Arr
             "without a jit between"
         )
     return {path: jnp.concatenate(inputs) for path, inputs in seen.items()}
+
+
+def input_moments(forward: Callable[..., Any], *args: Any) -> dict[str, Float[Array, "features features"]]:
+    """Run a Flax model and return the mean of ``x x^T`` over what enters each dense layer, for `newton_muon`.
+
+    Args:
+        forward: as for `layer_inputs`.
+        *args: its arguments.
+
+    Returns:
+        Path of the kernel, as in the parameters -> second moment (features, features), float32 or wider.
+
+    Raises:
+        ValueError: if no dense layer was called.
+
+    Cost: no HVP; one forward pass, its activations' memory, and a product for every layer. In a function without
+    arguments, ``input_moments=lambda: om.diagnostics.input_moments(model, x)``, it runs when the optimizer renews its
+    inverses alone.
+
+    References:
+        Du and Su, Newton-Muon, arXiv 2604.01472.
+
+    Example:
+        >>> import jax.numpy as jnp, optax_muon as om
+        >>> from flax import nnx
+        >>> model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+        >>> om.diagnostics.input_moments(model, 3 * jnp.eye(3))["layers/0/kernel"].diagonal().tolist()
+        [3.0, 3.0, 3.0]
+    """
+    inputs = layer_inputs(forward, *args)
+    wide = {path: x.astype(accumulator_dtype(x.dtype)) for path, x in inputs.items()}
+    return {path: FLOAT32.matmul(x.mT, x) / len(x) for path, x in wide.items()}
 
 
 def _keep(seen: dict[str, list[Array]], path: tuple[Any, ...], layer: Any, x: Array) -> None:

@@ -75,6 +75,7 @@ from optax_muon.linalg.subspace._eigenbasis import EigenBasis as EigenBasis
 from optax_muon.linalg.subspace._eigenbasis import IdentityBasis as IdentityBasis
 from optax_muon.linalg.subspace._eigenbasis import RandomBasis as RandomBasis
 from optax_muon.linalg.subspace._eigenbasis import Refresh as Refresh
+from optax_muon.linalg.subspace._gram_whitening import GramWhitening as GramWhitening
 from optax_muon.linalg.subspace._heaviest_slices import HeaviestSlices as HeaviestSlices
 from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening as LaggedWhitening
 from optax_muon.linalg.subspace._leading_subspace import LeadingSubspace as LeadingSubspace

@@ -14,6 +14,7 @@ from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._dion2 import dion2 as dion2
 from optax_muon.optimizers._dion3 import dion3 as dion3
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
+from optax_muon.optimizers._fismo import fismo as fismo
 from optax_muon.optimizers._freon import freon as freon
 from optax_muon.optimizers._gluon import gluon as gluon
 from optax_muon.optimizers._gluon import gluon_schedules as gluon_schedules
@@ -26,6 +27,7 @@ from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
 from optax_muon.optimizers._low_rank_muon import low_rank_muon as low_rank_muon
 from optax_muon.optimizers._mano import mano as mano
 from optax_muon.optimizers._mimuon import mimuon as mimuon
+from optax_muon.optimizers._mousse import mousse as mousse
 from optax_muon.optimizers._muadam import muadam as muadam
 from optax_muon.optimizers._mucon import mucon as mucon
 from optax_muon.optimizers._muon import muon as muon
@@ -41,6 +43,7 @@ from optax_muon.optimizers._muon_usign import muon_usign as muon_usign
 from optax_muon.optimizers._muoneq import muoneq as muoneq
 from optax_muon.optimizers._muown import muown as muown
 from optax_muon.optimizers._namo import namo as namo
+from optax_muon.optimizers._newton_muon import newton_muon as newton_muon
 from optax_muon.optimizers._nora import nora as nora
 from optax_muon.optimizers._normuon import normuon as normuon
 from optax_muon.optimizers._optmuon import optmuon as optmuon
@@ -53,6 +56,7 @@ from optax_muon.optimizers._rmnp import rmnp as rmnp
 from optax_muon.optimizers._scion import scion as scion
 from optax_muon.optimizers._scion import scion_init as scion_init
 from optax_muon.optimizers._sf_normuon import sf_normuon as sf_normuon
+from optax_muon.optimizers._shampoo import shampoo as shampoo
 from optax_muon.optimizers._sign_muon import sign_muon as sign_muon
 from optax_muon.optimizers._soap import soap as soap
 from optax_muon.optimizers._soft_muon import soft_muon as soft_muon

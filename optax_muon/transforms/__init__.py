@@ -38,7 +38,11 @@ from optax_muon.transforms._gradient_rms import GradientRmsState as GradientRmsS
 from optax_muon.transforms._gradient_rms import divide_by_gradient_rms as divide_by_gradient_rms
 from optax_muon.transforms._gradient_scalar import GradientScalarState as GradientScalarState
 from optax_muon.transforms._gradient_scalar import with_gradient_scalar as with_gradient_scalar
+from optax_muon.transforms._input_preconditioning import InputMomentsState as InputMomentsState
+from optax_muon.transforms._input_preconditioning import precondition_inputs as precondition_inputs
 from optax_muon.transforms._keep_norm import keep_norm as keep_norm
+from optax_muon.transforms._kronecker_metric import KroneckerMetricState as KroneckerMetricState
+from optax_muon.transforms._kronecker_metric import in_kronecker_metric as in_kronecker_metric
 from optax_muon.transforms._lift import Lift as Lift
 from optax_muon.transforms._lift import LiftState as LiftState
 from optax_muon.transforms._lift import apply_to_matrices as apply_to_matrices

@@ -4,6 +4,8 @@ import inspect
 
 import optax_muon as om
 from optax_muon import linalg, norms
+from optax_muon.transforms._input_preconditioning import _FromInputs
+from optax_muon.transforms._kronecker_metric import _Again
 from optax_muon.transforms._rotated import _Back, _Into, _Turn
 from optax_muon.transforms._smoothness import _ChangeRate
 
@@ -13,6 +15,7 @@ OPS = [
     linalg.BySize(2, linalg.RandomizedPolar(rank=2)),
     linalg.Center("reduction"),
     linalg.Composed(linalg.SVDPolar(), WHITEN),
+    linalg.GramWhitening(),
     linalg.HeaviestSlices(linalg.best(), 0.5),
     linalg.KroneckerWhitening(),
     linalg.LaggedWhitening(),
@@ -27,8 +30,10 @@ OPS = [
     linalg.Spectrum(),
     linalg.ThresholdClip(linalg.ConstantThreshold(1.0)),
     norms.Oracle(norms.Spectral()),
+    _Again(linalg.KroneckerWhitening()),
     _Back(linalg.IdentityBasis()),
     _ChangeRate(norms.Spectral()),
+    _FromInputs(),
     _Into(linalg.IdentityBasis()),
     _Turn(),
 ]

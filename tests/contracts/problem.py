@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 
 import optax_muon as om
+from optax_muon.matrices._paths import by_path
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Placement
 
@@ -53,6 +55,7 @@ SHARDED = {
     # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.
     "splus": {"max_side": 7, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
 }
+TURNING = {"hyperball", "muon_h", "muown"}  # they turn weights: zero has no direction, and a long step no slope
 AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
 # Times the common rate, where a shape scale makes that one tiny, or where it is an angle or every output's step.
 RATES = {"dion2": 3.0, "dion3": 3.0, "muon_h": 2.0, "nora": 0.4, "splus": 10.0}
@@ -100,7 +103,37 @@ def build(
     if card.kind == "roles":
         return make(leaves=leaves or nested(LEAVES))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
-    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+    return with_extra_args(card, tx)
+
+
+def with_extra_args(card: om.Card, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Pass what a card's update cannot do without, beside the gradients."""
+    if "grads_at_previous_params" in card.extra_args:
+        return with_second_gradient(tx)
+    if "input_moments" not in card.extra_args:
+        return tx
+    inner = optax.with_extra_args_support(tx)
+
+    def update_fn(updates, state, params=None, **extra_args):
+        return inner.update(updates, state, params, **extra_args, input_moments=input_moments(updates))
+
+    return optax.GradientTransformationExtraArgs(inner.init, update_fn)
+
+
+def extra_args(card: om.Card, grads: dict) -> dict:
+    """What a card's update cannot do without, made of these gradients."""
+    made = {"grads_at_previous_params": lambda: grads, "input_moments": lambda: input_moments(grads)}
+    return {name: made[name]() for name in card.extra_args}
+
+
+def input_moments(tree: dict) -> dict[str, jax.Array]:
+    """A second moment of inputs for every matrix of the problem, or of another tree as its last two axes say."""
+    found = {}
+    for path, x in by_path(tree).items():
+        shape, leaf = MATRICES.get(path, (x.shape, om.Leaf("hidden", x.ndim - 2, x.ndim - 1) if x.ndim > 1 else None))
+        if leaf is not None:
+            found[path] = jnp.diag(jnp.linspace(1.0, 2.0, math.prod(shape[axis] for axis in leaf.reduction)))
+    return found
 
 
 def _times(rate, factor):

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from tests.contracts.problem import build, tree, with_second_gradient
+from tests.contracts.problem import build, tree, with_extra_args
 
 SAMPLE = {"muon", "scion", "dion"}
 sampled = pytest.mark.parametrize(
@@ -65,9 +65,7 @@ RATES = (0.1, 0.01, 0.5, 0.002)  # Optax's own tests give every optimizer a rate
 def of_matrices(card, rate):
     """Build a card's optimizer for a tree of matrices alone, as a user calls it."""
     tx = card.make(lambda count: rate * (1 - count / STEPS), leaves=LEAVES, **card.defaults)
-    return optax.with_extra_args_support(
-        with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
-    )
+    return optax.with_extra_args_support(with_extra_args(card, tx))
 
 
 def values(params):

@@ -13,6 +13,7 @@ import optax_muon as om
 from optax_muon._docstring import Shared, completed
 from optax_muon._options import SHARED
 from tests.contracts.chains import chain
+from tests.contracts.problem import extra_args
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
 DECAYING = [c for c in CARDS if "weight_decay" in inspect.signature(c.values[0].make).parameters]
@@ -94,7 +95,7 @@ def three_steps(card, weight_decay):
     state = tx.init(params)
     for seed in range(3):
         grads = {"up": {"kernel": jnp.asarray(np.random.default_rng(seed).normal(size=(3, 4)), jnp.float32)}}
-        more = {name: grads for name in card.extra_args}
+        more = extra_args(card, grads)
         updates, state = tx.update(grads, state, params, value=1.0, **more)
         params = optax.apply_updates(params, updates)
     return np.asarray(params["up"]["kernel"])

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import optax_muon as om
+from tests.contracts.problem import extra_args
 
 SAMPLE = {"muon", "dion", "normuon"}
 CARDS = [
@@ -32,7 +33,7 @@ def outcome(card, grads, params):
     tx = optax.with_extra_args_support(card.make(0.1, leaves=LEAVES, **card.defaults))
     state = tx.init(params)
     for g in grads:
-        more = dict.fromkeys(card.extra_args, g)
+        more = extra_args(card, g)
         updates, state = tx.update(g, state, params, value=1.0, **more)
     weights = draw(100, still=1.0)
     return sum(jnp.sum(weights[name] * updates[name]) for name in SHAPES)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import optax_muon as om
-from tests.contracts.problem import MATRICES, OTHERS, nested, with_second_gradient
+from tests.contracts.problem import MATRICES, OTHERS, nested, with_extra_args
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
 SAMPLE = {"muon", "scion", "soap"}
@@ -27,6 +27,7 @@ SETTINGS = {
     "limuon": {"rank": 2},
     "orscale": {"max_ratio": 1e3},
     "amuse": {"warmup_steps": 2},
+    "newton_muon": {"refresh_every": 1},
     # Signs along bases of null spaces are arbitrary: only sides of full rank, which have 6, are rotated.
     "splus": {"max_side": 7, "refresh_every": 1},
 }
@@ -64,7 +65,7 @@ def partition(card, make):
     if card.kind == "roles":
         return make(card.learning_rate, leaves=LEAVES, **options)
     tx = om.for_matrices(make(card.learning_rate, **options), otherwise=optax.sgd(0.1), leaves=LEAVES)
-    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+    return with_extra_args(card, tx)
 
 
 def walk(tx, change=None):

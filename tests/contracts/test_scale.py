@@ -9,6 +9,7 @@ import pytest
 import optax_muon as om
 from optax_muon import linalg
 from tests.contracts.collection import MAPS, NORMS, OPS
+from tests.contracts.problem import TURNING, extra_args
 from tests.contracts.test_what_is_given import CARDS, SAMPLE
 
 # Powers of two, so that bfloat16 rounds every matrix alike: 8e-31 to 1e30, and the end of both ranges.
@@ -41,9 +42,6 @@ ABSOLUTE = {
     "soap": "Adam's eps",
     "spectra": "Adam's eps",
 }
-
-
-TURNING = {"hyperball", "muon_h", "muown"}  # they turn weights, and zero has no direction
 
 
 def stack(dtype, scale=1.0, seed=0):
@@ -171,7 +169,7 @@ def ready(card):
 
     @jax.jit
     def update(grads, state):
-        return tx.update(grads, state, params, value=1.0, **dict.fromkeys(card.extra_args, grads))
+        return tx.update(grads, state, params, value=1.0, **extra_args(card, grads))
 
     return update, tx.init(params)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import optax_muon as om
 from optax_muon.matrices._paths import by_path
-from tests.contracts.problem import AHEAD, SHARDED, with_second_gradient
+from tests.contracts.problem import AHEAD, SHARDED, with_extra_args
 from tests.fuzz import names, spectra
 from tests.fuzz.kind import Kind
 
@@ -62,7 +62,7 @@ def optimizer(card: om.Card, leaves: Any) -> optax.GradientTransformationExtraAr
     if card.kind == "roles":
         return optax.with_extra_args_support(make(leaves))
     tx = om.for_matrices(make, otherwise=optax.sgd(0.05), leaves=leaves)
-    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+    return with_extra_args(card, tx)
 
 
 def model(run: Run) -> tuple[dict, dict, list[dict]]:

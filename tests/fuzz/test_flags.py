@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import optax_muon as om
-from tests.contracts.problem import LEAVES, nested, tree, with_second_gradient
+from tests.contracts.problem import LEAVES, nested, tree, with_extra_args
 
 SWITCHES = {
     "debug_nans": lambda: jax.debug_nans(True),
@@ -27,7 +27,7 @@ def optimizer(card):
     if card.kind == "roles":
         return card.make(0.05, leaves=leaves, **card.defaults)
     tx = om.for_matrices(card.make(0.05, **card.defaults), otherwise=optax.sgd(0.05), leaves=leaves)
-    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+    return with_extra_args(card, tx)
 
 
 def is_of_optax(error):

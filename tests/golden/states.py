@@ -17,7 +17,7 @@ import optax
 
 import optax_muon as om
 from optax_muon.matrices._paths import by_path, map_by_path
-from tests.contracts.problem import with_second_gradient
+from tests.contracts.problem import with_extra_args
 
 FOLDER = pathlib.Path(__file__).parent / "states"
 SHAPES = {"up": {"kernel": (3, 4), "bias": (4,)}, "down": {"kernel": (4, 3)}, "layers": {"kernel": (2, 3, 4)}}
@@ -43,7 +43,7 @@ def optimizer(card: om.Card) -> optax.GradientTransformationExtraArgs:
     if card.kind == "roles":
         return optax.with_extra_args_support(make(leaves=LEAVES))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=LEAVES)
-    return with_second_gradient(tx) if "grads_at_previous_params" in card.extra_args else tx
+    return with_extra_args(card, tx)
 
 
 def after(card: om.Card) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, of_squarable_size, squarable, summable
 from optax_muon.linalg._map import Info, MatrixOp
-from optax_muon.linalg._scale import length
+from optax_muon.linalg._scale import length, square_root
 from optax_muon.linalg.subspace._eigenbasis import (
     KEEP,
     SIDES,
@@ -59,6 +59,7 @@ class KroneckerWhitening(GradientOp):
         refresh: when and how the bases follow.
         max_side: a longer side is left as it is, and keeps no factor.
         eps: eigenvalues count at least this fraction of the largest.
+        even: bring each factor's eigenvalues to mean 1 before it whitens, so that Y has about the size of X.
         how: set by `at`.
 
     State: 2 (m^2 + n^2) floats for an m x n matrix.
@@ -71,6 +72,7 @@ class KroneckerWhitening(GradientOp):
     refresh: Refresh = Refresh()
     max_side: int = 10000
     eps: float = 1e-8
+    even: bool = False
     how: Any = KEEP
 
     def at(self, count: Array) -> "KroneckerWhitening":
@@ -89,8 +91,7 @@ class KroneckerWhitening(GradientOp):
         self.check_others(x, others)
         if not carry or 0 in x.shape:
             return x, carry, Info()
-        dtype = x.dtype
-        g, x = (summable(a.astype(accumulator_dtype(x.dtype))) for a in (others["gradient"], x))
+        g = summable(others["gradient"].astype(accumulator_dtype(x.dtype)))
         old, new = self._seeded(g, carry), {}
         # Both factors are renewed from the old ones, so neither sees the other's present gradient.
         roots = self._roots(old)
@@ -101,9 +102,17 @@ class KroneckerWhitening(GradientOp):
                 learned = gram(squarable(scaled, WHITENED), side) / x.shape[-1 if side == "left" else -2]
                 new[f"{side}_factor"] = self.decay * old[f"{side}_factor"] + (1 - self.decay) * learned
                 new[side] = followed(old[side], new[f"{side}_factor"], self.how)
-        bases = {side: new[side] for side in SIDES if side in new}
-        y = _scaled(to_basis(x, bases), self._roots(new))
-        return from_basis(y, bases).astype(dtype), new, Info()
+        return self.whitened(x, new), new, Info()
+
+    def whitened(self, x: Float[Array, "*batch m n"], carry: dict[str, Array]) -> Float[Array, "*batch m n"]:
+        """Whiten by the factors that the state holds."""
+        bases = {side: carry[side] for side in SIDES if side in carry}
+        roots = self._roots(carry)
+        if self.even:
+            # Before the products, which could overflow with the factors of huge or tiny gradients.
+            roots = {side: root * _mean_size(carry[f"{side}_factor"]) for side, root in roots.items()}
+        y = summable(x.astype(accumulator_dtype(x.dtype)))
+        return from_basis(_scaled(to_basis(y, bases), roots), bases).astype(x.dtype)
 
     def _seeded(self, g: Array, memory: dict[str, Array]) -> dict[str, Array]:
         """Replace factors of zero by the RMS of ``g`` times I (its square, where only one side has a factor)."""
@@ -189,6 +198,11 @@ class OneSidedWhitening(GradientOp):
         bases = {side: basis}
         y = from_basis(_scaled(to_basis(x, bases), {side: root}), bases)
         return y.astype(dtype), {"factor": factor, "basis": basis}, Info()
+
+
+def _mean_size(factor: Float[Array, "*batch m m"]) -> Float[Array, "*batch 1"]:
+    """Return the root of a factor's mean eigenvalue."""
+    return square_root(jnp.mean(jnp.diagonal(factor, axis1=-2, axis2=-1), axis=-1, keepdims=True))
 
 
 def along(basis: Float[Array, "*batch m m"], factor: Float[Array, "*batch m m"]) -> Float[Array, "*batch m"]:

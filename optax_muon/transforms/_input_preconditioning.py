@@ -1,0 +1,186 @@
+"""Gradients divided by the second moments of what enters their layers."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from optax_muon._numbers import require_fraction, require_not_negative, require_positive, require_whole
+from optax_muon._types import Number
+from optax_muon.linalg import FLOAT32, Info, MatrixOp
+from optax_muon.linalg._arithmetic import accumulator_dtype, summable
+from optax_muon.matrices._leaf import Leaf, matrix_shapes
+from optax_muon.matrices._paths import by_path
+from optax_muon.matrices._reductions import init_state
+from optax_muon.matrices._resolve import Leaves
+from optax_muon.matrices._shard_view import whole_shape
+from optax_muon.placement._placement import Placement
+from optax_muon.transforms._lift import Lift, LiftState
+
+START = 1e-3  # of K, times I: the authors'
+
+
+class InputMomentsState(NamedTuple):
+    """State of `precondition_inputs`.
+
+    Attributes:
+        count: updates so far, int32 scalar.
+        moments: path -> average of the inputs' second moments, (n, n), float32 or wider; alone in a tuple, as what
+            belongs to matrices is.
+        inverse: path -> what gradients are multiplied by, (n, n), likewise.
+    """
+
+    count: Any
+    moments: PyTree
+    inverse: PyTree
+
+
+def precondition_inputs(
+    decay: Number = 0.95,
+    *,
+    ridge: Number = 0.2,
+    refresh_every: int = 32,
+    eps: float = 1e-8,
+    leaves: Leaves | None = None,
+    placement: Placement | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divide every gradient by its layer's averaged second moment of inputs.
+
+    Use it before a momentum, where inputs are ill conditioned: a step along the result changes the layer's outputs as a
+    plain one does for inputs that are white.
+
+    .. math::
+        K \leftarrow \beta K + (1 - \beta) \operatorname{mean}(x x^T), \qquad
+        U = G \left( K + (r \tfrac{\operatorname{tr} K}{n} + \epsilon) I \right)^{-1}, \quad G \text{ as (out, in)}
+
+    K and the inverse are renewed at every T-th update alone; before the first renewal U is G.
+
+    Args:
+        decay: beta.
+        ridge: r, in units of the mean eigenvalue of K.
+        refresh_every: T, in updates.
+        eps: added to the diagonal, in units of squared inputs.
+        leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
+        placement: where the products run; None: `OverMesh()`, on the local device where there is no mesh.
+
+    ``update`` takes ``input_moments``: path -> :math:`\operatorname{mean}(x x^T)` of the layer's inputs, (n, n), for
+    every matrix, or a function without arguments that returns it, which then runs at every T-th update alone.
+    `optax_muon.diagnostics.input_moments` makes it of a Flax model and a batch. Stacked matrices share their K.
+
+    Raises:
+        ValueError: for numbers out of range; by ``update``, without moments, naming the helper, or naming a matrix
+            without one or with one of another shape.
+
+    State: 2 n^2 floats for n inputs.
+
+    References:
+        Du and Su, Newton-Muon, arXiv 2604.01472, github.com/zhehangdu/Newton-Muon.
+    """
+    require_fraction("precondition_inputs: decay", decay)
+    require_not_negative("precondition_inputs", ridge=ridge)
+    require_positive("precondition_inputs", eps=eps)
+    require_whole("precondition_inputs: refresh_every", refresh_every)
+    lift = Lift(_FromInputs(), leaves, placement)
+
+    def init_fn(params):
+        table = lift.resolve(params)
+
+        def made(factor: float) -> PyTree:
+            return init_state(lambda x, leaf: (factor * _identity(x, leaf),), params, table)
+
+        return InputMomentsState(jnp.zeros([], jnp.int32), made(START), made(1.0))
+
+    def update_fn(updates, state, params=None, *, input_moments: Any = None, **extra_args):
+        """Renew the inverses when it is time, and multiply."""
+        del params, extra_args
+        table = lift.resolve(updates)
+        if not table:
+            return updates, state
+        if input_moments is None:
+            raise ValueError(
+                "precondition_inputs needs the second moments of the layers' inputs: call update(grads, state, params, "
+                "input_moments=om.diagnostics.input_moments(model, batch)), or a function that returns them"
+            )
+        count = jnp.asarray(optax.safe_increment(state.count))
+        due = count % refresh_every == 0
+        moments, inverse = jax.lax.cond(
+            due, lambda: _renewed(state, input_moments, decay, ridge, eps), lambda: (state.moments, state.inverse)
+        )
+        carries = {path: _for_stacks(inverse[path][0], x, table[path]) for path, x in by_path(updates).items()}
+        out, _, _ = lift.apply(updates, LiftState(state.count, carries))
+        return out, InputMomentsState(count, moments, inverse)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _renewed(state: InputMomentsState, given: Any, decay: Any, ridge: Any, eps: float) -> tuple[PyTree, PyTree]:
+    """Average the moments that are given, and invert."""
+    seen = _checked(given, state.moments)
+    moments = {
+        path: ((decay * old + (1 - decay) * seen[path]).astype(old.dtype),) for path, (old,) in state.moments.items()
+    }
+    return moments, {path: (_inverse(k, ridge, eps),) for path, (k,) in moments.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _FromInputs(MatrixOp):
+    """Multiply from the reduction side by the state, which stays."""
+
+    real_only: ClassVar[bool] = True
+
+    def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return I for every matrix."""
+        full = (*shape[:-1], shape[-2])
+        return jnp.broadcast_to(jnp.eye(shape[-2], dtype=accumulator_dtype(dtype)), full)
+
+    def apply(
+        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **others: Array
+    ) -> tuple[Array, Array, Info]:
+        """Multiply every matrix; the result has the dtype of ``x``."""
+        del key
+        self.check_others(x, others)
+        return FLOAT32.matmul(carry, summable(x.astype(carry.dtype))).astype(x.dtype), carry, Info()
+
+
+def _inputs(x: Array, leaf: Leaf) -> int:
+    """Count the inputs of one parameter's matrices, which its pieces share."""
+    sizes = {m for _, m, _ in matrix_shapes(whole_shape(x.shape, leaf), leaf)}
+    if len(sizes) > 1 or (leaf.split is not None and leaf.split.side == "reduction"):
+        raise ValueError(f"precondition_inputs: pieces along the inputs, {leaf.split}, have no moment of their own")
+    return sizes.pop() if sizes else 0
+
+
+def _identity(x: Array, leaf: Leaf) -> Array:
+    return jnp.eye(_inputs(x, leaf), dtype=accumulator_dtype(x.dtype))
+
+
+def _for_stacks(inverse: Array, x: Array, leaf: Leaf) -> tuple[Array, ...]:
+    """Give every matrix of one parameter its inverse."""
+    shapes = matrix_shapes(whole_shape(x.shape, leaf), leaf)
+    return tuple(jnp.broadcast_to(inverse, (count, *inverse.shape)) for count, _, _ in shapes)
+
+
+def _checked(given: Mapping[str, Array] | Callable[[], Mapping[str, Array]], moments: Mapping[str, Any]) -> Any:
+    """Return the moments, computed now where a function gives them, one for every matrix."""
+    seen = given() if callable(given) else given
+    for path, (old,) in moments.items():
+        found = seen[path].shape if path in seen else None
+        if found != old.shape:
+            what = "no second moment of its inputs" if found is None else f"a second moment {found} of its inputs"
+            raise ValueError(
+                f"{path}: {what}, where {old.shape} is needed; om.diagnostics.input_moments(model, batch) makes those "
+                "of dense layers, and a rule sends other matrices elsewhere"
+            )
+    return seen
+
+
+def _inverse(k: Float[Array, "n n"], ridge: Any, eps: float) -> Float[Array, "n n"]:
+    """Return the inverse of K with a ridge, by Cholesky; I where K has none."""
+    n, identity = k.shape[-1], jnp.eye(k.shape[-1], dtype=k.dtype)
+    factor = jnp.linalg.cholesky(k + (ridge * jnp.trace(k) / max(n, 1) + eps) * identity)
+    inverse = jax.scipy.linalg.cho_solve((factor, True), identity)
+    return jnp.where(jnp.isfinite(inverse).all(), inverse, identity)
