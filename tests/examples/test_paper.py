@@ -34,7 +34,7 @@ def numbers(name):
 
 
 def test_every_experiment_has_its_record():
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
     for name in SCRIPTS:
         assert numbers(name)
         assert (ROOT / "docs/records/paper" / name / "figure.png").exists()
@@ -64,6 +64,14 @@ def test_records_show_what_the_pages_say():
     assert max(check["relative error"]) < 1e-3
     linear = numbers("linear_model")
     assert linear["digit"]["GD / Muon"] > 1 > linear["Gaussian"]["GD / Muon"]
+    practice = numbers("practice")
+    gain = practice["regression: Muon / Newton-Muon"]
+    assert gain["10000.0"] > gain["100.0"] > 3 > 1 > gain["1.0"]
+    noise = practice["noise: final loss by rate"]
+    assert noise["Muon"]["0.03"] > 6 * noise["NAMO"]["0.03"]
+    assert min(noise["Muon"].values()) < min(noise["NAMO"].values())
+    spread = list(practice["Aurora: spread by iterations"].values())
+    assert spread == sorted(spread, reverse=True)
 
 
 def test_digits_are_shuffled_by_seed_and_scaled():
