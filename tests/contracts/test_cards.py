@@ -16,6 +16,7 @@ from tests.contracts.chains import chain
 from tests.contracts.problem import extra_args
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
+SAMPLE = {"muon", "soap", "dion"}
 DECAYING = [c for c in CARDS if "weight_decay" in inspect.signature(c.values[0].make).parameters]
 RENAMED = [
     pytest.param(card, old, new, id=f"{name} {old}")
@@ -102,6 +103,27 @@ def three_steps(card, weight_decay):
 
 
 @pytest.mark.parametrize("card", DECAYING)
+def test_a_decay_of_one_s_own_stands_in_the_chain(card):
+    called = []
+
+    def init(params):
+        called.append("init")
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        called.append("no parameters" if params is None else "update")
+        return updates, state
+
+    own = optax.GradientTransformation(init, update)
+    tx = optax.with_extra_args_support(card.make(0.1, leaves=LEAVES, weight_decay=own, **card.defaults))
+    state = jax.eval_shape(tx.init, PARAMS)
+    jax.eval_shape(lambda g, s, p: tx.update(g, s, p, value=1.0, **extra_args(card, g)), PARAMS, state, PARAMS)
+    assert called == ["init", "update"]
+
+
+@pytest.mark.parametrize(
+    "card", [pytest.param(*c.values, id=c.id, marks=() if c.id in SAMPLE else pytest.mark.slow) for c in DECAYING]
+)
 def test_weight_decay_is_a_number_a_schedule_or_a_transformation(card):
     number = three_steps(card, 3.0)
     np.testing.assert_array_equal(three_steps(card, optax.constant_schedule(3.0)), number)
