@@ -20,7 +20,7 @@ from optax_muon.matrices._resolve import cutting_axes
     kind="matrix",
     confidence="EXACT",
     state=StateSize(1),
-    chain="only_real -> tempered(ema) -> decay -> learning rate",
+    chain="tempered(ema) -> decay -> learning rate -> only_real",
     learning_rate=1e-3,
     static=("hard_fraction",),
     defaults={"steps": 60},
