@@ -9,6 +9,7 @@ from optax_muon.linalg._arithmetic import accumulator_dtype
 
 Axes = int | tuple[int, ...]
 MATRIX = (-2, -1)
+SUM_SHIFT = 32  # a sum of 2^32 terms of any size, each times 2^-32, is finite
 
 
 def divide_by_largest_entry(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
@@ -23,16 +24,34 @@ def largest_entry(x: Array, axis: Axes = MATRIX) -> Array:
     return jnp.max(jnp.abs(x), axis=axis, keepdims=True)
 
 
-def to_unit_exponent(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
-    """Bring the largest entry of every float32 or bfloat16 matrix to [256, 512) by a power of two.
+def in_middle_of_range(x: Float[Array, "*batch m n"], *, resident: bool) -> Float[Array, "*batch m n"]:
+    """Multiply every bfloat16 matrix by a power of two, so that squares of its entries and their sum are in range.
 
     Multiplication is exact, so that it commutes with rounding. NaN and Inf give NaN.
+
+    Args:
+        x: the matrices, of at most 2^40 entries each.
+        resident: they were bfloat16 before. Then a product reads them, which a TPU does in half the cycles of a
+            maximum; of what is rounded just now a maximum is taken in the same pass, for nothing.
     """
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)).astype(jnp.float32)
-    exponent = jax.lax.bitcast_convert_type(largest, jnp.uint32) >> 23
-    # 127 is the exponent of 1. Up to 2^8 and not to 1, for the reciprocal of the largest number is none.
-    power = jax.lax.bitcast_convert_type(jnp.minimum(127 + 8 + 127 - exponent, 254) << 23, jnp.float32)
-    return x * jnp.where(jnp.isfinite(largest), power, jnp.nan).astype(x.dtype)
+    # Up to 2^8 and not to 1, for the reciprocal of the largest number is none. A sum may have 2^20 terms, of which the
+    # largest is then 2^20 at least; it is taken of smaller numbers, and where these vanish 2^127 brings them to 2^33.
+    target = 40 if resident else 8
+    size = _largest_sum(x) if resident else largest_entry(x).astype(jnp.float32)
+    size, shift = jax.lax.stop_gradient(size), SUM_SHIFT if resident else 0
+    exponent = jax.lax.bitcast_convert_type(size, jnp.uint32) >> 23
+    # 127 is the exponent of 1, and 254 the largest.
+    power = jax.lax.bitcast_convert_type(jnp.minimum(254 + target - shift - exponent, 254) << 23, jnp.float32)
+    return x * jnp.where(jnp.isfinite(size), power, jnp.nan).astype(x.dtype)
+
+
+def _largest_sum(x: Array) -> Array:
+    """Largest sum of sizes along the last axis, times a power of two that leaves it finite; axes stay with size 1."""
+    small = jnp.abs(x) * jnp.asarray(2.0**-SUM_SHIFT, x.dtype)
+    # As many columns as a TPU's registers have, or its compiler would make a reduction of the product again.
+    ones = jnp.ones((x.shape[-1], 128), x.dtype)
+    sums = jnp.matmul(small, ones, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
+    return jnp.max(sums, axis=MATRIX, keepdims=True)
 
 
 def sum_of_squares(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch 1 1"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from optax_muon.linalg._arithmetic import FLOAT32, Arithmetic, accumulator_dtype
 from optax_muon.linalg._inputs import require_inexact
 from optax_muon.linalg._map import SpectralMap
-from optax_muon.linalg._scale import one_if_zero, to_unit_exponent
+from optax_muon.linalg._scale import in_middle_of_range, one_if_zero
 from optax_muon.linalg.orthogonal._coefficients import POLAR_EXPRESS_NANOGPT_2025
 from optax_muon.linalg.orthogonal._normalizer import Frobenius, Normalizer
 from optax_muon.linalg.orthogonal._table import Coefficients
@@ -112,7 +112,8 @@ class Iteration(SpectralMap):
         tall = x.shape[-2] > x.shape[-1]
         y, scale = x.mT if tall else x, None
         if self._rounds_first(x.dtype):
-            y, gram, scale = scaled_gram(y.astype(storage), self.arithmetic, self.safety)
+            near = in_middle_of_range(y.astype(storage), resident=x.dtype == storage)
+            y, gram, scale = scaled_gram(near, self.arithmetic, self.safety)
         else:
             y, gram = self.normalizer.prepare(y, self.arithmetic)
             y = (y / self.safety).astype(storage)
@@ -139,12 +140,11 @@ class Iteration(SpectralMap):
 
 
 def scaled_gram(x: Array, arithmetic: Arithmetic, safety: float) -> tuple[Array, Array, Array]:
-    """Give matrices times a power of two, the Gram matrices of the normalised ones, and what normalises the former.
+    """Give matrices, the Gram matrices of the normalised ones, and what normalises the former.
 
-    The power keeps every square in range and rounds nothing; the Frobenius norm is the root of the Gram matrix's trace,
-    and it divides that small matrix alone. So the large one is read by products, and to find its largest entry.
+    The Frobenius norm is the root of the Gram matrix's trace, and it divides that small matrix alone, so that the large
+    one is read by products alone. Squares of its entries must be in range.
     """
-    x = to_unit_exponent(x)
     gram = arithmetic.gram(x)
     square = jnp.trace(gram, axis1=-2, axis2=-1)[..., None, None]
     scale = 1 / (safety * jnp.sqrt(one_if_zero(square)))

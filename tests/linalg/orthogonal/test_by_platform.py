@@ -60,13 +60,14 @@ def test_the_two_are_near_each_other(shape):
     assert jnp.linalg.norm(wide - narrow) <= 0.03 * jnp.linalg.norm(wide)
 
 
-@pytest.mark.parametrize("scale", [2.0**-100, 2.0**-30, 2.0**30, 2.0**100])
-def test_bfloat16_takes_any_scale(scale):
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**-30, 2.0**30, 2.0**100, 2.0**125])
+def test_bfloat16_takes_any_scale(scale, dtype):
     op = linalg.best(arithmetic=linalg.BFLOAT16)
-    x = jax.random.normal(jax.random.key(0), (8, 20))
+    x = jax.random.normal(jax.random.key(0), (8, 20)).astype(dtype)
     # Powers of two commute with rounding.
     assert (op.apply(x * scale) == op.apply(x)).all()
-    assert not op.apply(jnp.zeros((3, 8))).any()
+    assert not op.apply(jnp.zeros((3, 8), dtype)).any()
     for broken in (jnp.nan, jnp.inf):
         assert jnp.isnan(op.apply(x.at[0, 0].set(broken))).all()
 
