@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import Info, MatrixOp, SpectralMap
+from optax_muon.linalg import Info
 from optax_muon.matrices._leaf import as_matrices
 from optax_muon.matrices._leaf import restore as restore_array
 from optax_muon.placement._placement import Done, Work
@@ -88,12 +88,6 @@ def join(stacks: Sequence[Tree], axis: int = 0) -> Tree:
     return stacks[0] if len(stacks) == 1 else jax.tree.map(lambda *xs: jnp.concatenate(xs, axis), *stacks)
 
 
-def turns(bucket: Sequence[Member]) -> list[bool]:
-    """Say which members enter transposed: only where both orientations meet, for a map turns a tall matrix itself."""
-    both = len({member.transposed for member in bucket}) > 1
-    return [both and member.transposed for member in bucket]
-
-
 def take(stack: Tree, start: int, stop: int) -> Tree:
     """Matrices ``start`` to ``stop`` of a stack, or entries of any tree of arrays; all of them are not copied."""
     # XLA drops a slice of the whole, but tracing and compiling it is not free for thousands of parameters.
@@ -158,23 +152,24 @@ def join_limit(stacks: Sequence[Size], *, small: int = 256 << 20) -> Callable[[S
 
 
 def run_in_buckets(
-    op: SpectralMap | MatrixOp,
     works: Sequence[Work],
-    max_bytes: int | None,
     compute: Callable[[list[list[Member]], list[Stack], list[Size]], Mapping[int, Mapped]],
+    *,
+    merge_transposes: bool,
+    max_bytes: int | None,
 ) -> list[Done]:
     """Cut parameters into stacks, group like ones, compute them, and put the results together again.
 
     Args:
-        op: whose buckets hold transposes together where it does not mind.
         works: the parameters.
-        max_bytes: of one bucket, or None for `join_limit`.
         compute: takes buckets, all stacks and their sizes, and gives the result of every stack by its index.
+        merge_transposes: see `buckets`.
+        max_bytes: of one bucket, or None for `join_limit`.
     """
     cuts = [cut(work) for work in works]
     stacks = [stack for mine in cuts for stack in mine]
     sizes = [size_of(stack) for stack in stacks]
     limit = join_limit(sizes) if max_bytes is None else max_bytes
-    results = compute(buckets(sizes, merge_transposes=op.commutes_with_transpose, max_bytes=limit), stacks, sizes)
+    results = compute(buckets(sizes, merge_transposes=merge_transposes, max_bytes=limit), stacks, sizes)
     spans = itertools.pairwise(itertools.accumulate([len(mine) for mine in cuts], initial=0))
     return [collect(work, [results[i] for i in range(*span)]) for work, span in zip(works, spans, strict=True)]

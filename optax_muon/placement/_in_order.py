@@ -15,7 +15,6 @@ from optax_muon.placement._buckets import (
     join,
     run_in_buckets,
     total_bytes,
-    turns,
 )
 from optax_muon.placement._placement import Done, Here, Work
 
@@ -62,14 +61,16 @@ class InOrder(Here):
                 last = done[-1].matrices
             return results
 
-        return run_in_buckets(op, works, self.max_bytes, compute)
+        return run_in_buckets(works, compute, merge_transposes=own.commutes_with_transpose, max_bytes=self.max_bytes)
 
 
 def _map_bucket(
     op: SpectralMap | MatrixOp, bucket: Sequence[Member], stacks: Sequence[Stack], *, reuse: bool
 ) -> list[Mapped]:
     """Join the stacks of a bucket, each (count, m, n) or (count, n, m), compute them, and divide the results."""
-    turned = turns(bucket)
+    # Only where both orientations meet, for a map turns a tall matrix itself.
+    both = len({member.transposed for member in bucket}) > 1
+    turned = [both and member.transposed for member in bucket]
     joined = join([stack.transposed if turn else stack for stack, turn in zip(stacks, turned, strict=True)])
     y, carry, info = map_stack(op, joined.matrices, joined.carry, joined.keys, joined.others, reuse=reuse)
     counts = [stack.matrices.shape[0] for stack in stacks]

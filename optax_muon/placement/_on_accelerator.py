@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from optax_muon.linalg import SpectralMap
-from optax_muon.placement._buckets import Mapped, Member, Size, Stack, divide, join, run_in_buckets, turns
+from optax_muon.placement._buckets import Mapped, Member, Size, Stack, divide, join, run_in_buckets
 from optax_muon.placement._placement import Done, Here, Work
 
 # Shorter side from which a product of one matrix fills the machine: a v5e does one of 768 x 768 in 6,900 cycles and
@@ -53,14 +53,15 @@ class OnAccelerator(Here):
             for bucket in found:
                 members = [stacks[member.index].matrices for member in bucket]
                 inner = op.on_accelerator(members[0].dtype)
-                done = map_like(inner, members, turns(bucket), alike[_kind(bucket, sizes)])
+                done = map_like(inner, members, alike[_kind(bucket, sizes)])
                 results.update((member.index, Mapped(y)) for member, y in zip(bucket, done, strict=True))
             return results
 
-        return run_in_buckets(op, works, self.max_bytes, compute)
+        # Beside its transposes a matrix would be laid out another way in memory, which costs more than a loop of its own.
+        return run_in_buckets(works, compute, merge_transposes=False, max_bytes=self.max_bytes)
 
 
-def map_like(op: SpectralMap, stacks: Sequence[Array], turns: Sequence[bool], alike: int) -> list[Array]:
+def map_like(op: SpectralMap, stacks: Sequence[Array], alike: int) -> list[Array]:
     """Map stacks (count, m, n) of like matrices; the results have their shapes and dtypes.
 
     A stack of its own is nothing but traffic: where few large matrices are alike, each is read from its own array.
@@ -68,8 +69,7 @@ def map_like(op: SpectralMap, stacks: Sequence[Array], turns: Sequence[bool], al
 
     Args:
         op: the map, as it runs on an accelerator.
-        stacks: of one dtype; (count, n, m) where ``turns`` says so.
-        turns: which are joined transposed.
+        stacks: of one dtype.
         alike: how many matrices of this shape the update has, those of other calls included.
     """
     if any(0 in x.shape for x in stacks):
@@ -80,10 +80,9 @@ def map_like(op: SpectralMap, stacks: Sequence[Array], turns: Sequence[bool], al
     if large and len(stacks) == 1:
         return [lax.map(op.apply, stacks[0])]
     dtype, narrow = stacks[0].dtype, op.reads(stacks[0].dtype)
-    joined = join([(x.mT if turn else x).astype(narrow) for x, turn in zip(stacks, turns, strict=True)])
+    joined = join([x.astype(narrow) for x in stacks])
     y = lax.map(op.apply, joined) if large else _in_batches(op, joined)
-    parts = divide(y, [x.shape[0] for x in stacks])
-    return [(x.mT if turn else x).astype(dtype) for x, turn in zip(parts, turns, strict=True)]
+    return [x.astype(dtype) for x in divide(y, [x.shape[0] for x in stacks])]
 
 
 def _one_by_one(op: SpectralMap, stack: Array) -> Array:
