@@ -57,7 +57,7 @@ class OnAccelerator(Here):
                 results.update((member.index, Mapped(y)) for member, y in zip(bucket, done, strict=True))
             return results
 
-        # Beside its transposes a matrix would be laid out another way in memory, which costs more than a loop of its own.
+        # Beside its transposes a matrix would be kept another way in memory, which costs more than a loop of its own.
         return run_in_buckets(works, compute, merge_transposes=False, max_bytes=self.max_bytes)
 
 

@@ -1,11 +1,12 @@
 """Several TPU chips, compiled ahead of time: cycles of one update beside the bytes of its collectives.
 
 Needs ``pip install 'jax[tpu]'`` in an environment of its own; nothing runs on a TPU. Cycles are the compiler's own
-estimate of a chip's kernels, loops by their trips; collectives are not in them.
-Run: python -m tests.benchmarks.mesh_cycles [2x2] [8x8]
+estimate of a chip's kernels, loops by their trips; collectives are not in them. Rows of an earlier run stay in the
+record unless they are compiled again.
+Run: python -m tests.benchmarks.mesh_cycles [2x2 | 8x8] [--only PROGRAM]
 """
 
-import sys
+import argparse
 import time
 
 from tests.benchmarks import ahead, cycles  # first, as it says
@@ -20,45 +21,62 @@ import optax_muon as om
 from tests.benchmarks import models, record
 
 SIZES = {"2x2": (4, 1024), "8x8": (16, 1024)}  # chips: layers and width of the matrices
-BF16 = om.linalg.best(om.linalg.JORDAN_2024, arithmetic=om.linalg.BFLOAT16)
+PEER = "optax.contrib.muon, Auto"
 PROGRAMS = {
-    "muon, best(JORDAN_2024) in bf16": lambda leaves: om.muon(0.02, orthogonalizer=BF16, leaves=leaves),
-    "the same, exchanged in float32": lambda leaves: om.muon(
-        0.02, orthogonalizer=BF16, leaves=leaves, placement=om.OverMesh(exchange_dtype="float32")
-    ),
-    "optax.contrib.muon": lambda leaves: optax.contrib.muon(0.02),
+    PEER: (AxisType.Auto, lambda leaves: optax.contrib.muon(0.02)),
+    "om.muon, Explicit": (AxisType.Explicit, lambda leaves: om.muon(0.02, leaves=leaves)),
+    "om.muon, Auto": (AxisType.Auto, lambda leaves: om.muon(0.02, leaves=leaves)),
 }
+NOTES = (
+    "Float32 matrices qkv, proj, up and down of every layer, sharded P(fsdp, -), momentum donated. Cycles by the "
+    "compiler's own estimate, loops times trips; of them those of kernels that are or hold a matrix product. Bytes are "
+    "those of the collectives' results, per chip; 2P/D is the least that can be received, in float32."
+)
 
 
-def row(shape, kind, name):
-    """Compile one update of P("fsdp", None) matrices and read it."""
-    layers, width = SIZES[shape]
+def row(shape, name):
+    """Compile one update and read it."""
+    (layers, width), (kind, make) = SIZES[shape], PROGRAMS[name]
     mesh = jax.sharding.Mesh(np.array(ahead.devices(f"v5e:{shape}")).reshape(-1), ("fsdp",), axis_types=(kind,))
     params, leaves = models.gpt(layers, width, mesh, P("fsdp", None))
     start = time.process_time()
-    compiled = models.lower(PROGRAMS[name](leaves), params, donate=True).compile()
+    compiled = models.lower(make(leaves), params, donate=True).compile()
     seconds, text = time.process_time() - start, compiled.as_text()
-    cost = cycles.read(text)
-    bound = 8 * models.elements(params) / mesh.size
+    cost = cycles.read(text, ("dot_general",))
     return {
         "pod": f"v5e {shape}",
-        "mesh": kind.name,
+        "layers x width": f"{layers} x {width}",
         "program": name,
         "Mcycles": "-" if cost.cycles is None else cost.cycles / 1e6,
-        "without estimate": len(cost.unknown),
+        "of them products": cost.scopes["dot_general"] / 1e6,
+        "without estimate": ", ".join(cost.unknown) or "-",
         "collectives": "; ".join(f"{n} {kind}" for kind, n in sorted(cost.collectives.items())),
         "MB": cost.nbytes / 1e6,
-        "of 2P/D in float32": cost.nbytes / bound,
+        "of 2P/D": cost.nbytes / (8 * models.elements(params) / mesh.size),
         "HLO lines": text.count("\n"),
         "compile CPU s": seconds,
     }
 
 
+def compared(rows):
+    """The rows, pod by pod in the order of the programs, with the share of the peer's cycles."""
+    order = list(PROGRAMS)
+    rows = sorted(rows, key=lambda row: (row["pod"], order.index(row["program"])))
+    peers = {row["pod"]: row["Mcycles"] for row in rows if row["program"] == PEER}
+    share = "cycles of the peer's"
+    for row in rows:
+        both = isinstance(row["Mcycles"], float) and isinstance(peers.get(row["pod"]), float)
+        row[share] = row["Mcycles"] / peers[row["pod"]] if both else "-"
+    return rows
+
+
 if __name__ == "__main__":
-    rows = []
-    for shape in sys.argv[1:] or ["2x2"]:
-        for name in PROGRAMS:
-            for kind in (AxisType.Auto,) if "optax" in name else (AxisType.Explicit, AxisType.Auto):
-                rows.append(row(shape, kind, name))
-                print(rows[-1], flush=True)
-    record.write("mesh_cycles", "Cycles of one update on several chips, P(fsdp, -), momentum donated", rows)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pods", nargs="*", default=["2x2"])
+    parser.add_argument("--only", choices=list(PROGRAMS), action="append")
+    args = parser.parse_args()
+    for pod in args.pods:
+        for program in args.only or PROGRAMS:
+            new = row(pod, program)
+            kept = [x for x in record.known("mesh_cycles") if (x["pod"], x["program"]) != (new["pod"], program)]
+            record.write("mesh_cycles", "One update on several TPU chips, compiled only", compared([*kept, new]), NOTES)

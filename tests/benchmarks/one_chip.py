@@ -5,7 +5,6 @@ record unless they are measured again.
 Run: python -m tests.benchmarks.one_chip [row ...] [--chip v5p:2x2x1]
 """
 
-import json
 import sys
 
 import optax
@@ -69,19 +68,13 @@ def described(name, topology, costs):
 def write(new):
     """Put rows in the record, in place of those of the same matrices and chip."""
     replaced = {(row["matrices"], row["chip"]) for row in new}
-    kept = [row for row in known() if (row["matrices"], row["chip"]) not in replaced]
+    kept = [row for row in record.known("one_chip") if (row["matrices"], row["chip"]) not in replaced]
     notes = (
         "Cycles by the compiler's own estimate, loops times trips; collectives and asynchronous copies are not in it. "
         "Where the program holds one matrix after another, one leaf of each shape is compiled and counted as often as "
         "it occurs."
     )
     record.write("one_chip", "One TPU chip, compiled only: one update of float32 matrices", [*kept, *new], notes)
-
-
-def known():
-    """Rows that were measured before."""
-    path = record.RECORDS / "one_chip" / "record.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -30,3 +30,9 @@ def write(name: str, title: str, rows: Sequence[dict], notes: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = {"title": title, "notes": notes, "versions": versions, "rows": list(rows)}
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def known(name: str) -> list[dict]:
+    """Rows that were measured before; none without a record."""
+    path = RECORDS / name / "record.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
