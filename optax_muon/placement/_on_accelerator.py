@@ -80,7 +80,8 @@ def map_like(op: SpectralMap, stacks: Sequence[Array], alike: int) -> list[Array
     if large and len(stacks) == 1:
         return [lax.map(op.apply, stacks[0])]
     dtype, narrow = stacks[0].dtype, op.reads(stacks[0].dtype)
-    joined = join([x.astype(narrow) for x in stacks])
+    # As its parts are in memory: for a tall matrix's transpose a compiler would turn every momentum instead.
+    joined = lax.optimization_barrier(join([x.astype(narrow) for x in stacks]))
     y = lax.map(op.apply, joined) if large else _in_batches(op, joined)
     return [x.astype(dtype) for x in divide(y, [x.shape[0] for x in stacks])]
 
