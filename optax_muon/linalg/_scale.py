@@ -51,7 +51,8 @@ def _largest_sum(x: Array) -> Array:
     # As many columns as a TPU's registers have, or its compiler would make a reduction of the product again.
     ones = jnp.ones((x.shape[-1], 128), x.dtype)
     sums = jnp.matmul(small, ones, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
-    return jnp.max(sums, axis=MATRIX, keepdims=True)
+    # XLA's newest kernel for a product and its maximum on a CPU (JAX 0.12.0) gives -inf; apart they are right.
+    return jnp.max(jax.lax.optimization_barrier(sums), axis=MATRIX, keepdims=True)
 
 
 def sum_of_squares(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch 1 1"]:

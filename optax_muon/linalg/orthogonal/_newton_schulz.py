@@ -58,8 +58,8 @@ class NewtonSchulz(Iteration):
         def step(y, row):
             return odd_polynomial(y, row, self.arithmetic).astype(y.dtype), None
 
-        # A scan, not a Python loop: one step's temporaries are alive at a time, and the program stays small. In a narrow
-        # storage, which accelerators have, a loop would copy its iterate every time, at a tenth of a product's price.
+        # A scan, not a Python loop: one step's temporaries are alive at a time, and the program stays small. In narrow
+        # storage, an accelerator's, a loop would copy its iterate in every step, at a tenth of a product's price.
         return jax.lax.scan(step, x, rows, unroll=x.dtype.itemsize < 4)[0]
 
 

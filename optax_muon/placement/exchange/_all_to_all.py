@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from optax_muon.matrices._shard_view import vary, varying_axes
 from optax_muon.placement._buckets import divide, join, take
 from optax_muon.placement.exchange._device_teams import from_team, to_team
 from optax_muon.placement.exchange._native_tiles import (
@@ -116,10 +117,24 @@ def _pack(run: Run, stacks: Mapping[int, Array], grid: Grid) -> Array:
 
 
 def _pack_slabs(run: Run, stacks: Mapping[int, Array], grid: Grid, width: int) -> Array:
-    """Order the slabs of this device's tiles like `_pack`: (repeat, devices, rows of slabs, width)."""
+    """Order the slabs of this device's tiles like `_pack`: (repeat, devices, rows of slabs, width).
+
+    Each is written to its place as it is rounded: joined, all of them would be copied once more.
+    """
     rows, devices = slab_rows(run, width), math.prod(grid.values())
-    packed = [fill_axis(to_slabs(_tiles_of(run, parts, stacks), width), 1, rows) for _, parts in run.groups]
-    return fill_axis(join(packed), 0, run.repeat * devices).reshape(run.repeat, devices, rows, width)
+    tiles = [to_slabs(_tiles_of(run, [part], stacks), width) for part in run.parts]
+    # Single matrices go where the exchange wants them, devices first.
+    single = all(part.count == 1 for part in run.parts)
+    full = run.count == run.repeat * devices and all(x.shape[1] == rows for x in tiles)
+    buffer = (lax.empty if full else jnp.zeros)((run.repeat * devices, rows, width), tiles[0].dtype)
+    buffer, at = vary(buffer, varying_axes(tiles[0])), 0
+    for x in tiles:
+        place = at % devices * run.repeat + at // devices if single else at
+        buffer = lax.dynamic_update_slice_in_dim(buffer, x, place, 0)
+        at += x.shape[0]
+    if single:
+        return jnp.swapaxes(buffer.reshape(devices, run.repeat, rows, width), 0, 1)
+    return buffer.reshape(run.repeat, devices, rows, width)
 
 
 def _tiles_of(run: Run, parts: Sequence[Part], stacks: Mapping[int, Array]) -> Array:
