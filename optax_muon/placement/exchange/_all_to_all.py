@@ -117,24 +117,19 @@ def _pack(run: Run, stacks: Mapping[int, Array], grid: Grid) -> Array:
 
 
 def _pack_slabs(run: Run, stacks: Mapping[int, Array], grid: Grid, width: int) -> Array:
-    """Order the slabs of this device's tiles like `_pack`: (repeat, devices, rows of slabs, width).
-
-    Each is written to its place as it is rounded: joined, all of them would be copied once more.
-    """
+    """Order the slabs of this device's tiles like `_pack`: (repeat, devices, rows of slabs, width)."""
     rows, devices = slab_rows(run, width), math.prod(grid.values())
     tiles = [to_slabs(_tiles_of(run, [part], stacks), width) for part in run.parts]
-    # Single matrices go where the exchange wants them, devices first.
+    # Single matrices are written where the exchange wants them, devices first; joined, all would be copied once more.
     single = all(part.count == 1 for part in run.parts)
     full = run.count == run.repeat * devices and all(x.shape[1] == rows for x in tiles)
     buffer = (lax.empty if full else jnp.zeros)((run.repeat * devices, rows, width), tiles[0].dtype)
-    buffer, at = vary(buffer, varying_axes(tiles[0])), 0
-    for x in tiles:
+    buffer = vary(buffer, varying_axes(tiles[0]))
+    for x, at in zip(tiles, itertools.accumulate((x.shape[0] for x in tiles), initial=0), strict=False):
         place = at % devices * run.repeat + at // devices if single else at
         buffer = lax.dynamic_update_slice_in_dim(buffer, x, place, 0)
-        at += x.shape[0]
-    if single:
-        return jnp.swapaxes(buffer.reshape(devices, run.repeat, rows, width), 0, 1)
-    return buffer.reshape(run.repeat, devices, rows, width)
+    packed = buffer.reshape(*((devices, run.repeat) if single else (run.repeat, devices)), rows, width)
+    return jnp.swapaxes(packed, 0, 1) if single else packed
 
 
 def _tiles_of(run: Run, parts: Sequence[Part], stacks: Mapping[int, Array]) -> Array:
