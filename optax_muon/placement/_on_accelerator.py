@@ -57,7 +57,7 @@ class OnAccelerator(Here):
                 results.update((member.index, Mapped(y)) for member, y in zip(bucket, done, strict=True))
             return results
 
-        # Beside its transposes a matrix would be kept another way in memory, which costs more than a loop of its own.
+        # Beside its transposes a matrix would be kept in another layout, which costs more than a loop of its own.
         return run_in_buckets(works, compute, merge_transposes=False, max_bytes=self.max_bytes)
 
 
@@ -80,7 +80,7 @@ def map_like(op: SpectralMap, stacks: Sequence[Array], alike: int) -> list[Array
     if large and len(stacks) == 1:
         return [lax.map(op.apply, stacks[0])]
     dtype, narrow = stacks[0].dtype, op.reads(stacks[0].dtype)
-    # As its parts are in memory: for a tall matrix's transpose a compiler would turn every momentum instead.
+    # In the layout of its parts: for a tall matrix's transpose a compiler would turn every momentum instead.
     joined = lax.optimization_barrier(join([x.astype(narrow) for x in stacks]))
     y = lax.map(op.apply, joined) if large else _in_batches(op, joined)
     return [x.astype(dtype) for x in divide(y, [x.shape[0] for x in stacks])]
