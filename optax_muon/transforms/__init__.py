@@ -27,6 +27,8 @@ from optax_muon.transforms._compression import signs as signs
 from optax_muon.transforms._compression import step_by_messages as step_by_messages
 from optax_muon.transforms._diagonal_metric import DiagonalMetricState as DiagonalMetricState
 from optax_muon.transforms._diagonal_metric import in_diagonal_metric as in_diagonal_metric
+from optax_muon.transforms._ema_nesterov import EmaNesterovState as EmaNesterovState
+from optax_muon.transforms._ema_nesterov import ema_nesterov as ema_nesterov
 from optax_muon.transforms._equilibration import equilibrate as equilibrate
 from optax_muon.transforms._error_feedback import ErrorFeedbackState as ErrorFeedbackState
 from optax_muon.transforms._error_feedback import error_feedback as error_feedback
