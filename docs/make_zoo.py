@@ -19,9 +19,9 @@ floats per parameter of a matrix, and per matrix beside. *Chain* is what is buil
 transforms' own names. This page is generated: `python docs/make_zoo.py`.
 
 All take hidden matrices and stand in `om.for_matrices(om.<name>(...), otherwise=...)`, but those of kind *roles*, which
-take the whole tree. Those that ask for `grads_at_previous_params` need a second gradient per step on the same batch,
-twice the forward and backward work: `om.step_with_two_gradients` makes the training step. `input_moments` are made by
-`om.diagnostics.input_moments`.
+take the whole tree, and of kind *any*, which take it or are the `otherwise`. Those that ask for
+`grads_at_previous_params` need a second gradient per step on the same batch, twice the forward and backward work:
+`om.step_with_two_gradients` makes the training step. `input_moments` are made by `om.diagnostics.input_moments`.
 
 """
 

@@ -92,6 +92,7 @@ __all__ = [
     "registry",
     # named optimizers, and what belongs to them
     "adago",
+    "adam_mini",
     "adamuon",
     "amuse",
     "asgo",

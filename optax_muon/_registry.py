@@ -31,7 +31,8 @@ class Card:
     Attributes:
         name: the public name, ``om.<name>``.
         make: the function.
-        kind: ``matrix`` takes hidden leaves only; ``roles`` the whole tree; ``wrapper`` an inner transformation.
+        kind: ``matrix`` takes hidden leaves only; ``roles`` the whole tree; ``any`` every leaf, the whole tree or
+            what is left of it; ``wrapper`` an inner transformation.
         paper: its references.
         confidence: ``EXACT`` (the algorithm was read), ``PARTIAL``, or ``OUR READING`` (only an abstract was found).
         state: floats of state.
@@ -48,7 +49,7 @@ class Card:
 
     name: str
     make: Callable[..., optax.GradientTransformation]
-    kind: Literal["matrix", "roles", "wrapper"]
+    kind: Literal["matrix", "roles", "any", "wrapper"]
     paper: str
     confidence: Literal["EXACT", "PARTIAL", "OUR READING"]
     state: StateSize

@@ -137,7 +137,7 @@ class Recipe:
         if "weight_decay" in inspect.signature(card.make).parameters:
             options["weight_decay"] = self.weight_decay
         make = functools.partial(card.make, rate, **options)
-        if card.kind == "roles":
+        if card.kind in ("roles", "any"):
             return optax.with_extra_args_support(make(leaves=leaves))
         others = optax.adamw(self.rate(self.other_rate), b2=self.beta2, weight_decay=0.0)
         return om.for_matrices(make, otherwise=others, leaves=leaves)

@@ -4,6 +4,7 @@ import typing as _typing
 
 from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.optimizers._adago import adago as adago
+from optax_muon.optimizers._adam_mini import adam_mini as adam_mini
 from optax_muon.optimizers._adamuon import adamuon as adamuon
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo

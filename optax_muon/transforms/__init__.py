@@ -13,6 +13,9 @@ from optax_muon.transforms._averaging import ScheduleFreeState as ScheduleFreeSt
 from optax_muon.transforms._averaging import anytime_interpolation as anytime_interpolation
 from optax_muon.transforms._averaging import schedule_free as schedule_free
 from optax_muon.transforms._averaging import warmed_up as warmed_up
+from optax_muon.transforms._block_rms import BLOCKS as BLOCKS
+from optax_muon.transforms._block_rms import BlockRmsState as BlockRmsState
+from optax_muon.transforms._block_rms import divide_by_block_rms as divide_by_block_rms
 from optax_muon.transforms._by_role import apply_by_role as apply_by_role
 from optax_muon.transforms._by_role import keys_by_path as keys_by_path
 from optax_muon.transforms._by_role import scale_by_role as scale_by_role

@@ -100,7 +100,7 @@ def build(
     options = card.defaults | (options or {})
     leaves = options.pop("leaves", leaves)
     make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
-    if card.kind == "roles":
+    if card.kind in ("roles", "any"):
         return make(leaves=leaves or nested(LEAVES))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=leaves, rules=RULES if leaves is None else ())
     return with_extra_args(card, tx)

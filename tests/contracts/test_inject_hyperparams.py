@@ -62,7 +62,7 @@ def trees():
 def partition(card, make):
     """Build a card's optimizer for the whole tree, with ``make`` in the place of the card's own."""
     options = card.defaults | SETTINGS.get(card.name, {})
-    if card.kind == "roles":
+    if card.kind in ("roles", "any"):
         return make(card.learning_rate, leaves=LEAVES, **options)
     tx = om.for_matrices(make(card.learning_rate, **options), otherwise=optax.sgd(0.1), leaves=LEAVES)
     return with_extra_args(card, tx)

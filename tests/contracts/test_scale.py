@@ -24,6 +24,7 @@ INEXACT = [op for op in MAPS if isinstance(op, linalg.SpectralClip) and op.ortho
 OF_THEIR_OWN_SIZE = (linalg.Gated, linalg.Hammer)
 BEYOND = (linalg.OfSameNorm,)  # their image of the largest matrices is none of float32
 ABSOLUTE = {
+    "adam_mini": "Adam's eps",
     "adago": "a clip of the gradients' norms",
     "conda": "Adam's eps",
     "cosmos": "Adam's eps",

@@ -46,7 +46,7 @@ def arrays(card, seed, dtype=jnp.float32):
         x = rng.normal(size=shape)
         return jnp.asarray(x + 1j * rng.normal(size=shape) if jnp.issubdtype(dtype, jnp.complexfloating) else x, dtype)
 
-    shapes = WITH_ROLES if card.kind == "roles" else SHAPES
+    shapes = WITH_ROLES if card.kind in ("roles", "any") else SHAPES
     return jax.tree.map(draw, shapes, is_leaf=lambda x: isinstance(x, tuple))
 
 

@@ -59,7 +59,7 @@ def optimizer(card: om.Card, leaves: Any) -> optax.GradientTransformationExtraAr
     def make(leaves):
         return card.make(0.05, leaves=leaves, **options)
 
-    if card.kind == "roles":
+    if card.kind in ("roles", "any"):
         return optax.with_extra_args_support(make(leaves))
     tx = om.for_matrices(make, otherwise=optax.sgd(0.05), leaves=leaves)
     return with_extra_args(card, tx)

@@ -24,7 +24,7 @@ CARDS = [pytest.param(c, id=n, marks=() if n == "muon" else pytest.mark.slow) fo
 def optimizer(card):
     """Build a card's optimizer for the whole tree, with nothing of Optax's beside that a switch would stop."""
     leaves = nested(LEAVES)
-    if card.kind == "roles":
+    if card.kind in ("roles", "any"):
         return card.make(0.05, leaves=leaves, **card.defaults)
     tx = om.for_matrices(card.make(0.05, **card.defaults), otherwise=optax.sgd(0.05), leaves=leaves)
     return with_extra_args(card, tx)

@@ -40,7 +40,7 @@ def arrays(seed: int) -> dict:
 def optimizer(card: om.Card) -> optax.GradientTransformationExtraArgs:
     """Build a card's optimizer for the whole tree, with its own defaults."""
     make = functools.partial(card.make, 0.05, **card.defaults)
-    if card.kind == "roles":
+    if card.kind in ("roles", "any"):
         return optax.with_extra_args_support(make(leaves=LEAVES))
     tx = om.for_matrices(make, otherwise=optax.adam(0.05), leaves=LEAVES)
     return with_extra_args(card, tx)
