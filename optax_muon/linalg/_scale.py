@@ -47,10 +47,9 @@ def in_middle_of_range(x: Float[Array, "*batch m n"], *, resident: bool) -> Floa
 
 def _largest_sum(x: Array) -> Array:
     """Largest sum of sizes along the last axis, times a power of two that leaves it finite; axes stay with size 1."""
-    small = jnp.abs(x) * jnp.asarray(2.0**-SUM_SHIFT, x.dtype)
     # As many columns as a TPU's registers have, or its compiler would make a reduction of the product again.
-    ones = jnp.ones((x.shape[-1], 128), x.dtype)
-    sums = jnp.matmul(small, ones, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
+    shares = jnp.full((x.shape[-1], 128), 2.0**-SUM_SHIFT, x.dtype)
+    sums = jnp.matmul(jnp.abs(x), shares, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
     # XLA's newest kernel for a product and its maximum on a CPU (JAX 0.12.0) gives -inf; apart they are right.
     return jnp.max(jax.lax.optimization_barrier(sums), axis=MATRIX, keepdims=True)
 

@@ -33,11 +33,16 @@ class Peer(Recipe):
                 return None
             return optax.contrib.MuonDimensionNumbers(leaf.reduction, leaf.output)
 
+        def numbers(params):
+            # `om.state_shardings` asks with a placeholder for the parameters to see which states are shaped like them.
+            placeholder = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
+            return optax.contrib.MuonDimensionNumbers() if placeholder else jax.tree.map(dimensions, leaves)
+
         muon = optax.contrib.muon(
             self.rate(self.peak),
             weight_decay=self.weight_decay,
             adam_learning_rate=self.rate(self.other_rate),
-            muon_weight_dimension_numbers=jax.tree.map(dimensions, leaves),
+            muon_weight_dimension_numbers=numbers,
         )
         return optax.with_extra_args_support(muon)
 
