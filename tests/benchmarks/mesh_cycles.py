@@ -40,9 +40,14 @@ def row(shape, name):
     mesh = jax.sharding.Mesh(np.array(ahead.devices(f"v5e:{shape}")).reshape(-1), ("fsdp",), axis_types=(kind,))
     params, leaves = models.gpt(layers, width, mesh, P("fsdp", None))
     start = time.process_time()
-    compiled = models.lower(make(leaves), params, donate=True).compile()
-    seconds, text = time.process_time() - start, compiled.as_text()
-    cost = cycles.read(text, ("dot_general",))
+    text = models.lower(make(leaves), params, donate=True).compile().as_text()
+    return described(shape, name, text, time.process_time() - start)
+
+
+def described(shape, name, text, seconds):
+    """Read a compiled program, which took so many seconds to make."""
+    (layers, width), cost = SIZES[shape], cycles.read(text, ("dot_general",))
+    bound = 8 * models.elements(models.gpt(layers, width)[0]) / len(ahead.devices(f"v5e:{shape}"))
     return {
         "pod": f"v5e {shape}",
         "layers x width": f"{layers} x {width}",
@@ -52,7 +57,7 @@ def row(shape, name):
         "without estimate": ", ".join(cost.unknown) or "-",
         "collectives": "; ".join(f"{n} {kind}" for kind, n in sorted(cost.collectives.items())),
         "MB": cost.nbytes / 1e6,
-        "of 2P/D": cost.nbytes / (8 * models.elements(params) / mesh.size),
+        "of 2P/D": cost.nbytes / bound,
         "HLO lines": text.count("\n"),
         "compile CPU s": seconds,
     }
