@@ -81,6 +81,7 @@ from optax_muon.transforms._sliced_momentum import sliced_momentum as sliced_mom
 from optax_muon.transforms._smoothness import SmoothnessSample as SmoothnessSample
 from optax_muon.transforms._smoothness import measure_smoothness as measure_smoothness
 from optax_muon.transforms._spectral_clipping import clip_by_spectral_norm as clip_by_spectral_norm
+from optax_muon.transforms._step_floor import floor_steps as floor_steps
 from optax_muon.transforms._tangent import tangent_to_weights as tangent_to_weights
 from optax_muon.transforms._tempering import TemperedState as TemperedState
 from optax_muon.transforms._tempering import tempered as tempered
