@@ -1,5 +1,6 @@
 """The fuzz: a few batches of every kind in the ordinary run, many in the slow one, and proof that it sees faults."""
 
+import json
 import random
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import optax_muon as om
 from tests.fuzz import cards, leaves, maps, names, norms, sharding
 from tests.fuzz.kind import Tally, explore
 from tests.fuzz.kinds import COMPILED, KINDS
-from tests.fuzz.run import MOST_REJECTED
+from tests.fuzz.run import MOST_REJECTED, RECORD
 
 every_kind = pytest.mark.parametrize(
     "kind", [pytest.param(kind, id=kind.name, marks=[pytest.mark.slow] if kind in COMPILED else []) for kind in KINDS]
@@ -33,6 +34,14 @@ def test_many_cases_of_another_seed(kind):
     print(f"seed {seed}")
     explore(kind, 10 * kind.quick, seed, tally)
     assert tally.share_rejected() <= MOST_REJECTED
+
+
+def test_the_record_has_its_cases_and_no_failure():
+    record = json.loads(RECORD.read_text())
+    kinds = record["kinds"]
+    assert kinds.keys() == {kind.name for kind in KINDS}
+    assert sum(kind["distinct cases"] for kind in kinds.values()) == record["distinct cases"] >= 100_000
+    assert all(kind["distinct cases"] > 0 and kind["failure"] is None for kind in kinds.values())
 
 
 def caught(kind):
