@@ -32,10 +32,11 @@ def ends(
     open_ = _single(open_, shapes)
     heads, inputs = {}, {}
     for path in open_:
-        others = {n for other, n in takes.items() if other != path and leaves[other].role != "embedding"} | norms
+        # Grey images are no layer's outputs.
+        grey = {other for other in convolutions if takes.get(other) == 1}
+        others = {n for other, n in takes.items() if other not in {path, *grey} and leaves[other].role != "embedding"}
         width = makes[path]
-        # What takes a single number, as a first layer on grey images, says nothing of multiples.
-        if others and not any(width == k * n for n in others for k in range(1, FUSED + 1 if n > 1 else 2)):
+        if (others := others | norms) and not any(width == k * n for n in others for k in range(1, FUSED + 1)):
             heads[path] = f"no other layer takes its {width} outputs"
     for path in open_:
         others = {n for other, n in makes.items() if other not in {path, *heads} and leaves[other].role != "head"}
@@ -53,13 +54,15 @@ def ends(
 
 def _single(paths: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> Sequence[str]:
     """Leave out layers that blocks repeat; where all of them repeat, whole models do, and each has its ends."""
-    alike = collections.Counter((_without_numbers(path), tuple(shapes[path])) for path in shapes)
-    single = [path for path in paths if alike[_without_numbers(path), tuple(shapes[path])] == 1]
+    alike = collections.Counter((_within_block(path), tuple(shapes[path])) for path in shapes)
+    single = [path for path in paths if alike[_within_block(path), tuple(shapes[path])] == 1]
     return single or paths
 
 
-def _without_numbers(path: str) -> str:
-    return re.sub(r"\d+", "", path)
+def _within_block(path: str) -> str:
+    """Path of a layer, with its own number but without those of the blocks around it."""
+    *around, layer, name = ["", *path.split("/")]
+    return "/".join([*(re.sub(r"\d+", "", token) for token in around), layer, name])
 
 
 def _taken(shape: Sequence[int], leaf: Leaf, convolution: bool) -> int:

@@ -24,7 +24,7 @@ def with_names(reading: Reading) -> Reading:
             if path in problems and (sure or path in reading.untold and found.leaf.split is not None):
                 leaves[path] = dataclasses.replace(found.leaf, why=found.reason, assumed=found.assumed)
                 del problems[path]
-        elif leaf.role == "hidden" and (leaf.assumed or path in reading.convolutions):
+        elif leaf.assumed or leaf.role == "hidden" and path in reading.convolutions:
             leaves[path] = _settled(leaf, found)
     return reading._replace(leaves=leaves, problems=problems)
 
@@ -61,9 +61,10 @@ def _settled(leaf: Leaf, found: Finding) -> Leaf:
     """One leaf whose role its module does not tell."""
     why = f"{leaf.why}: {found.reason}"
     # Who takes and makes its lengths was asked of the modules already; here only names count.
-    if found.leaf.role in ("head", "router", "input") and not found.assumed:
-        return dataclasses.replace(leaf, role=found.leaf.role, split=None, why=why, assumed=found.assumed)
-    same = (leaf.reduction, leaf.output) == (found.leaf.reduction, found.leaf.output)
-    if found.leaf.role == "hidden" and same and not found.assumed:
-        return dataclasses.replace(leaf, why=why, assumed=False)
+    if found.assumed:
+        return leaf
+    if found.leaf.role in ("head", "router", "input"):
+        return dataclasses.replace(leaf, role=found.leaf.role, split=None, why=why, assumed=False)
+    if found.leaf.role == "hidden" and (leaf.reduction, leaf.output) == (found.leaf.reduction, found.leaf.output):
+        return dataclasses.replace(leaf, role="hidden", split=leaf.split or found.leaf.split, why=why, assumed=False)
     return leaf

@@ -93,3 +93,25 @@ class Einsum(nnx.Module):
 def test_pieces_that_lead_an_einsums_result_are_matrices_apart():
     up = nnx_leaves(holder(ffw_up=lambda rngs: Einsum("...td,cdD->c...tD", (2, D, F), rngs)))["ffw_up/w"]
     assert up == H("hidden", 1, 2)
+
+
+def test_names_that_leave_no_doubt_come_before_widths():
+    mixer = holder(x_proj=linear(F, 10), dt_proj=linear(2, F), A_log=array(F, 4), in_proj=linear(D, 2 * F),
+                   out_proj=linear(F, D))  # fmt: skip
+    leaves = nnx_leaves(holder(layers_0=mixer, layers_1=mixer))
+    assert leaves["layers_0/dt_proj/kernel"] == H("hidden", 0, 1)
+    assert leaves["layers_0/x_proj/kernel"] == H("hidden", 0, 1, (2, 4, 4))
+
+
+def test_a_last_convolution_onto_one_channel():
+    leaves = nnx_leaves(holder(first=conv(1, 8), second=conv(8, 8), third=conv(8, 1, 1)))
+    assert (leaves["third/kernel"].role, leaves["third/kernel"].assumed) == ("head", True)
+
+
+def test_twin_networks_have_two_ends_each():
+    leaves = nnx_leaves(holder(
+        Dense_0=linear(5, F), Dense_1=linear(F, F), Dense_2=linear(F, 3), Dense_3=linear(5, F), Dense_4=linear(F, F),
+        Dense_5=linear(F, 1),
+    ))  # fmt: skip
+    roles = [leaves[f"Dense_{i}/kernel"].role for i in range(6)]
+    assert roles == ["input", "hidden", "head"] * 2

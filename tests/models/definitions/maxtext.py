@@ -49,8 +49,13 @@ SMALL = {
 MIXED = {"base_moe_mlp_dim": 64, "num_experts": 4, "num_experts_per_tok": 2}
 
 
-def decoder(name, scan=True, **sizes):
+def decoder(name, **sizes):
     """A decoder by the name of its published configuration, with small sizes."""
+    return published(name, True, **(SMALL | sizes))
+
+
+def published(name, scan, **sizes):
+    """A decoder as it is published, but for the sizes that are given."""
     from maxtext.configs import pyconfig
     from maxtext.models import models
     from maxtext.utils import maxtext_utils
@@ -62,7 +67,7 @@ def decoder(name, scan=True, **sizes):
         "skip_jax_distributed_system": True, "enable_nnx": False, "pure_nnx": False, "pure_nnx_decoder": False,
         "sparse_matmul": False, "megablox": False, "dtype": "float32",
     }  # fmt: skip
-    config = pyconfig.initialize(["", file], **options, **(SMALL | sizes))
+    config = pyconfig.initialize(["", file], **options, **sizes)
     mesh = jax.sharding.Mesh(maxtext_utils.create_device_mesh(config), config.mesh_axes)
     model = models.transformer_as_linen(config, mesh=mesh, quant=None)
     return Linen(model, (ints(2, 16), ints(2, 16)), {"decoder_segment_ids": ints(2, 16), "enable_dropout": False})
