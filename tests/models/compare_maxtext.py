@@ -8,6 +8,7 @@ Muon, and where the axes differ, is listed with both readings.
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -16,14 +17,15 @@ import time
 from typing import Any
 
 import jax
+from flax import nnx
 
 import optax_muon as om
 from optax_muon.matrices._paths import by_path
-from tests.models.definitions._definition import DEFINITIONS, Linen
+from tests.models.definitions._definition import DEFINITIONS, Linen, Nnx
 from tests.models.measure import Subject
 
 NAMES = ("llama2", "mixtral", "deepseek", "gemma2", "qwen3_next", "gpt_oss")
-SIZES = {"llama2-7b": {}, "llama3-70b": {}, "mixtral-8x7b": {}, "qwen3-4b": {}}
+SIZES = ("llama2-7b", "llama3-70b", "mixtral-8x7b", "qwen3-4b")
 
 
 def ours(model: Linen) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], float]:
@@ -75,15 +77,16 @@ def main() -> None:
             print(name, {key: value for key, value in found.items() if key != "differ"}, flush=True)
             for path, text in found["differ"].items():
                 print("   ", path, text, flush=True)
-        for name in SIZES:
-            for scan in (True, False):
-                model = module.published(name, scan)
-                start = time.process_time()
-                leaves = jax.tree.leaves(om.leaves_from_flax(model.module, *model.inputs, **model.options))
-                seconds = time.process_time() - start
-                key = f"{name}, {'scanned' if scan else 'layer by layer'}"
-                record["seconds"][key] = {"parameters": len(leaves), "seconds": round(seconds, 2)}
-                print(key, len(leaves), round(seconds, 2), flush=True)
+        kinds = {"NNX": module.in_nnx, "Linen": module.in_linen}
+        for name, kind, scan in itertools.product(SIZES, kinds, (True, False)):
+            model = kinds[kind](name, scan_layers=scan)
+            made = nnx.eval_shape(model.make) if isinstance(model, Nnx) else model.module
+            start = time.process_time()
+            leaves = jax.tree.leaves(om.leaves_from_flax(made, *model.inputs, **model.options))
+            seconds = time.process_time() - start
+            key = f"{name}, {kind}, {'scanned' if scan else 'layer by layer'}"
+            record["seconds"][key] = {"parameters": len(leaves), "seconds": round(seconds, 2)}
+            print(key, len(leaves), round(seconds, 2), flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -122,7 +122,7 @@ def own_equation(site: Site) -> str | None:
 def own_dense(site: Site) -> Finding | None:
     """Kernel of a dense layer of the model's own, which keeps how many features it takes and makes; None for others."""
     sides = own_features(site.module) if site.name in ("kernel", "w", "weight") else None
-    if sides is None or sides[0] == sides[1]:  # as many: which come first its name may tell
+    if sides is None or (sides[0] == sides[1] and site.name != "kernel"):  # as many: a kernel is (in, out) in Flax
         return None
     taken, made = sides
     rank, why = len(site.shape), f"{type(site.module).__name__} of {taken} to {made} features"

@@ -128,9 +128,12 @@ def routers(shapes: Mapping[str, tuple[int, ...]], leaves: Mapping[str, Leaf]) -
         for other, beside in leaves.items():
             if not other.startswith("".join(f"{token}/" for token in prefix[2:])) or beside.role != "hidden":
                 continue
-            batch = beside.batch(len(shapes[other]))
-            # One more batch axis than the gate, as long as the gate is wide: those are its experts.
-            if len(batch) > len(leaf.batch(rank)) and shapes[other][batch[-1]] == count:
+            # One more batch axis than the gate, wherever it stands, as long as the gate is wide: those are its experts.
+            lengths = [shapes[other][axis] for axis in beside.batch(len(shapes[other]))]
+            for axis in leaf.batch(rank):
+                if shapes[path][axis] in lengths:
+                    lengths.remove(shapes[path][axis])
+            if count in lengths:
                 why = f"module 'gate' beside {count} experts: {leaf.why}"
                 found[path] = dataclasses.replace(leaf, role="router", split=None, why=why, assumed=False)
     return found

@@ -29,12 +29,25 @@ def array(*sides, **metadata):
 def test_a_dense_layer_of_ones_own_that_keeps_its_features():
     leaves = nnx_leaves(holder(
         query=own((D,), (2, 4)), key=own((D,), (2, 4)), out=own((2, 4), (D,)), up=own((D,), (F,), turned=True),
-        lm_head=own((D,), (50,)),
+        lm_head=own((D,), (50,)), square=own((D,), (D,)),
     ))  # fmt: skip
     assert leaves["query/kernel"] == H("hidden", 0, (1, 2))
     assert leaves["out/kernel"] == H("hidden", (0, 1), 2)
     assert leaves["up/kernel"] == H("hidden", 1, 0)
     assert leaves["lm_head/kernel"] == H("head", 0, 1)
+    assert leaves["square/kernel"] == H("hidden", 0, 1)
+
+
+def test_a_gate_whose_experts_stand_before_their_layers_is_a_router():
+    named = {"sharding_names": ("experts", "layers", "embed", "mlp")}
+    with nnx.use_eager_sharding(False):
+        leaves = nnx_leaves(holder(moe=holder(
+            gate=own((D,), (4,)), wi_0=array(4, D, F), wi_1=array(4, D, F), wo=array(4, F, D),
+        ), moe_scanned=holder(
+            gate=lambda rngs: nnx.vmap(own((D,), (4,)), out_axes=nnx.StateAxes({nnx.Param: 1}))(rngs.split(L)),
+            wi_0=array(4, L, D, F, **named), wo=array(4, L, F, D, **named),
+        )))  # fmt: skip
+    assert leaves["moe/gate/kernel"].role == leaves["moe_scanned/gate/kernel"].role == "router"
 
 
 def test_what_no_module_tells_the_plain_tree_may():

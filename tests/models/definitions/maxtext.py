@@ -1,12 +1,13 @@
 """MaxText: https://github.com/AI-Hypercomputer/maxtext, decoders of NNX layers in Linen ones, scanned on axis 1."""
 
+import functools
 import os
 import pathlib
 import sys
 
 import jax
 
-from tests.models.definitions._definition import Linen, absent, definition, ints
+from tests.models.definitions._definition import Linen, Nnx, absent, definition, ints
 
 absent(
     "cloud_accelerator_diagnostics", "cloud_tpu_diagnostics", "datasets", "drjax", "gcsfs", "google", "grain",
@@ -47,74 +48,64 @@ SMALL = {
     "base_num_decoder_layers": 3, "vocab_size": 101,
 }  # fmt: skip
 MIXED = {"base_moe_mlp_dim": 64, "num_experts": 4, "num_experts_per_tok": 2}
-
-
-def decoder(name, **sizes):
-    """A decoder by the name of its published configuration, with small sizes."""
-    return published(name, True, **(SMALL | sizes))
-
-
-def published(name, scan, **sizes):
-    """A decoder as it is published, but for the sizes that are given."""
-    from maxtext.configs import pyconfig
-    from maxtext.models import models
-    from maxtext.utils import maxtext_utils
-
-    file = str(SOURCE / "maxtext" / "src" / "maxtext" / "configs" / "base.yml")
-    options = {
-        "model_name": name, "override_model_config": True, "scan_layers": scan, "attention": "dot_product",
-        "max_target_length": 16, "per_device_batch_size": 1, "enable_checkpointing": False, "run_name": "small",
-        "skip_jax_distributed_system": True, "enable_nnx": False, "pure_nnx": False, "pure_nnx_decoder": False,
-        "sparse_matmul": False, "megablox": False, "dtype": "float32",
-    }  # fmt: skip
-    config = pyconfig.initialize(["", file], **options, **sizes)
-    mesh = jax.sharding.Mesh(maxtext_utils.create_device_mesh(config), config.mesh_axes)
-    model = models.transformer_as_linen(config, mesh=mesh, quant=None)
-    return Linen(model, (ints(2, 16), ints(2, 16)), {"decoder_segment_ids": ints(2, 16), "enable_dropout": False})
-
-
-@definition("maxtext/llama2", WHERE.format("llama2"), COMMON, "")
-def llama2():
-    return decoder("llama2-7b")
-
-
-@definition("maxtext/gemma2", WHERE.format("gemma2"), COMMON, "")
-def gemma2():
-    return decoder("gemma2-2b", sliding_window_size=8)
-
-
-@definition("maxtext/mixtral", WHERE.format("mixtral"), COMMON, "")
-def mixtral():
-    return decoder("mixtral-8x7b", **MIXED)
-
-
-@definition(
-    "maxtext/deepseek",
-    WHERE.format("deepseek"),
-    """
+LATENT = """
     wq_a/kernel     hidden ibo
     wq_b/kernel     hidden iboo
     wkv_a/kernel    hidden ibo/16,8?
     wkv_b/kernel    hidden iboo
     """
-    + COMMON,
-    "",
-)
-def deepseek():
-    return decoder(
-        "deepseek3-tiny", **MIXED, base_num_kv_heads=4, first_num_dense_layers=1, q_lora_rank=24, kv_lora_rank=16,
-        qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10,
-    )  # fmt: skip
+# Name of the published configuration, file, truths of its own, sizes.
+MODELS = {
+    "llama2": ("llama2-7b", "llama2", "", {}),
+    "gemma2": ("gemma2-2b", "gemma2", "", {"sliding_window_size": 8}),
+    "mixtral": ("mixtral-8x7b", "mixtral", "", MIXED),
+    "deepseek": ("deepseek3-tiny", "deepseek", LATENT, MIXED | {
+        "base_num_kv_heads": 4, "first_num_dense_layers": 1, "q_lora_rank": 24, "kv_lora_rank": 16,
+        "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10,
+    }),
+    "gpt_oss": ("gpt-oss-20b", "gpt_oss", "", MIXED | {"base_num_decoder_layers": 4, "sliding_window_size": 8}),
+    "qwen3_next": ("qwen3-next-80b-a3b", "qwen3", "", MIXED | {
+        "base_num_decoder_layers": 4, "gdn_key_head_dim": 6, "gdn_value_head_dim": 8, "gdn_num_key_heads": 2,
+        "gdn_num_value_heads": 4, "gdn_chunk_size": 8,
+    }),
+}  # fmt: skip
 
 
-@definition("maxtext/gpt_oss", WHERE.format("gpt_oss"), COMMON, "")
-def gpt_oss():
-    return decoder("gpt-oss-20b", **MIXED, base_num_decoder_layers=4, sliding_window_size=8)
+def configured(name, **sizes):
+    """A published configuration, but for the sizes that are given, and its mesh."""
+    from maxtext.configs import pyconfig
+    from maxtext.utils import maxtext_utils
+
+    file = str(SOURCE / "maxtext" / "src" / "maxtext" / "configs" / "base.yml")
+    options = {
+        "model_name": name, "override_model_config": True, "scan_layers": True, "attention": "dot_product",
+        "max_target_length": 16, "per_device_batch_size": 1, "enable_checkpointing": False, "run_name": "small",
+        "skip_jax_distributed_system": True, "sparse_matmul": False, "megablox": False, "dtype": "float32",
+    }  # fmt: skip
+    config = pyconfig.initialize(["", file], **(options | sizes))
+    return config, jax.sharding.Mesh(maxtext_utils.create_device_mesh(config), config.mesh_axes)
 
 
-@definition("maxtext/qwen3_next", WHERE.format("qwen3"), COMMON, "")
-def qwen3_next():
-    return decoder(
-        "qwen3-next-80b-a3b", **MIXED, base_num_decoder_layers=4, gdn_key_head_dim=6, gdn_value_head_dim=8,
-        gdn_num_key_heads=2, gdn_num_value_heads=4, gdn_chunk_size=8,
-    )  # fmt: skip
+INPUTS = (ints(2, 16), ints(2, 16)), {"decoder_segment_ids": ints(2, 16), "enable_dropout": False}
+
+
+def in_linen(name, **sizes):
+    """The decoder as Linen's module."""
+    from maxtext.models import models
+
+    config, mesh = configured(name, enable_nnx=False, pure_nnx=False, pure_nnx_decoder=False, **sizes)
+    return Linen(models.transformer_as_linen(config, mesh=mesh, quant=None), *INPUTS)
+
+
+def in_nnx(name, **sizes):
+    """The decoder as NNX's module, which is MaxText's default."""
+    from maxtext.utils import model_creation_utils
+
+    make, _ = model_creation_utils.create_nnx_abstract_model(*configured(name, **sizes))
+    return Nnx(make, *INPUTS)
+
+
+for key, (name, file, truth, sizes) in MODELS.items():
+    for kind, build in (("", in_linen), ("_nnx", in_nnx)):
+        made = functools.partial(build, name, **(SMALL | sizes))
+        definition(f"maxtext/{key}{kind}", WHERE.format(file), truth + COMMON, "")(made)
