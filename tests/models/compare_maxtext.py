@@ -25,7 +25,7 @@ from tests.models.definitions._definition import DEFINITIONS, Linen, Nnx
 from tests.models.measure import Subject
 
 NAMES = ("llama2", "mixtral", "deepseek", "gemma2", "qwen3_next", "gpt_oss")
-SIZES = ("llama2-7b", "llama3-70b", "mixtral-8x7b", "qwen3-4b")
+SIZES = ("llama2-7b", "mixtral-8x7b", "qwen3-30b-a3b")
 
 
 def ours(model: Linen) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], float]:

@@ -42,7 +42,7 @@ NAMED = (
     "t5x/t5",
     "bonsai/whisper",
     "shortcut_models/dit",
-    "jraph/karate_club",
+    "flax/ogbg_graph_net",
     "s5/classification",
     "mamba_minimal_jax/mamba",
 )
@@ -75,12 +75,16 @@ def prepared(model: Model) -> tuple[Callable[..., Any], PyTree, tuple[Any, ...],
     options = arrays(dict(model.options), 2)
     if isinstance(model, Nnx):
         module = model.make()
-        fn, params, given = _calls.nnx_call(module, None, inputs)
+        fn, (params, frozen), given = _calls.nnx_call(module, None, inputs)
     else:
         module = model.module
         keys = {name: jax.random.key(i) for i, name in enumerate(("params", "dropout", "label_dropout"))}
-        fn, params, given = _calls.linen_call(module, module.init(keys, *inputs, **options), inputs)
-    return fn, params, given, options, om.leaves_from_flax(module, *model.inputs, **model.options)
+        fn, (params, frozen), given = _calls.linen_call(module, module.init(keys, *inputs, **options), inputs)
+
+    def call(params: PyTree, *inputs: Any, **options: Any) -> Any:
+        return fn((params, frozen), *inputs, **options)
+
+    return call, params, given, options, om.leaves_from_flax(module, *model.inputs, **model.options)
 
 
 def trained(model: Model) -> list[float]:

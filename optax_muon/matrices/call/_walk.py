@@ -34,7 +34,8 @@ class Reader:
             # A primitive that JAX adds tomorrow must not be taken for one that keeps axes apart.
             apply = RULES.get(eqn.primitive.name, unknown)
             for var, value in zip(eqn.outvars, apply(self, eqn, ins, here), strict=True):
-                known[var] = value if value.weight or _has_gradient(var) else _cut_off(value)
+                keeps = value.weight or _has_gradient(var) or _is_quantized(eqn, var)
+                known[var] = value if keeps else _cut_off(value)
         return [look(var) for var in jaxpr.outvars]
 
     def mapped(self, value: Value, change: Callable[[Dims], Dims | None], place: Place, eqn: Any) -> Value:
@@ -63,6 +64,14 @@ def _has_gradient(var: Any) -> bool:
     return dtype is not None and not jax.dtypes.issubdtype(dtype, jax.dtypes.extended) and jnp.issubdtype(
         dtype, jnp.inexact
     )  # fmt: skip
+
+
+def _is_quantized(eqn: Any, var: Any) -> bool:
+    """Tell numbers of few bits that stand for floats, and their products, from indices."""
+    if eqn.primitive.name in ("dot_general", "conv_general_dilated", "ragged_dot_general"):
+        return True
+    dtype = getattr(var.aval, "dtype", None)
+    return dtype is not None and dtype != jnp.bool_ and getattr(dtype, "itemsize", 4) == 1
 
 
 def _cut_off(value: Value) -> Value:

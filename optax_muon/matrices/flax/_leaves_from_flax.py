@@ -86,7 +86,9 @@ def leaves_from_flax(
         raise ValueError(f"leaves_from_flax: takes an instance of a Flax module, not {what}; om.leaves takes trees")
     if call is not None:
         fn, params, inputs = call
-        reading = with_call(reading, findings_from_call(fn, params, inputs, example_options), attention)
+        shown = findings_from_call(fn, params, inputs, example_options)
+        trained = {path.removeprefix("0/"): found for path, found in shown.items() if path.startswith("0/")}
+        reading = with_call(reading, trained, attention)
         reading = with_plain_names(reading)
     else:
         reading = with_names(alone(reading))

@@ -149,11 +149,20 @@ def _names(variable: nnx.Variable) -> Any:
 
 def _spec(variable: nnx.Variable) -> PartitionSpec | None:
     """Return a variable's spec: as its metadata say, else as its array is sharded."""
-    if variable.get_metadata().get("out_sharding"):
-        return nnx.get_partition_spec(variable).get_raw_value()
     sharding = getattr(variable.get_raw_value(), "sharding", None)
+    if variable.get_metadata().get("out_sharding"):
+        spec = nnx.get_partition_spec(variable).get_raw_value()
+        # Logical names that no rule translates are no axes of the mesh on which the array lies.
+        if not isinstance(sharding, NamedSharding) or _names_in(spec) <= {*sharding.mesh.axis_names}:
+            return spec
     # An empty spec says nothing: on one device, or replicated by default before the user shards.
     return sharding.spec if isinstance(sharding, NamedSharding) and any(sharding.spec) else None
+
+
+def _names_in(spec: Any) -> set[str]:
+    """Return the names of a spec's axes."""
+    entries = (entry if isinstance(entry, tuple) else (entry,) for entry in spec or ())
+    return {name for entry in entries for name in entry if isinstance(name, str)}
 
 
 def _walk(model: Any, keys: Sequence[Any]) -> Any:

@@ -99,8 +99,8 @@ def _matrix(a: NamedArray, tree: Tree) -> Axes:
         raise UnknownLeafError("others of its name are (in, out) here and (out, in) there", Leaf("hidden", 0, 1))
     if a.name == "kernel":
         return Axes(*IN_OUT, "")
-    if a.name in ("lora_a", "lora_b"):
-        return Axes(*IN_OUT, "(in, rank)" if a.name == "lora_a" else "(rank, out)")
+    if a.name.endswith(("lora_a", "lora_b")):
+        return Axes(*IN_OUT, "(in, rank)" if a.name.endswith("lora_a") else "(rank, out)")
     if a.name == "w":
         return Axes(*IN_OUT, "'w' is (in, out) in Haiku", False)
     if a.is_kernel:

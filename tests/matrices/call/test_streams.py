@@ -97,3 +97,22 @@ def test_a_norm_that_is_written_as_an_einsum_numbers_no_heads():
 
     leaves = read(body, {"q": shape(D, H, K), "scale": shape(K), "out": shape(H, K, D)})
     assert leaves["q"] == hidden(0, (1, 2))
+
+
+def test_products_of_quantized_numbers_are_products():
+    def rounded(x):
+        scale = jnp.abs(x).max() / 127
+        return jnp.round(x / scale).astype(jnp.int8), scale
+
+    def product(x, w):
+        (x, a), (w, b) = rounded(x), rounded(w)
+        return jnp.dot(x, w, preferred_element_type=jnp.int32).astype(jnp.float32) * a * b
+
+    def model(p, tokens):
+        h = jax.nn.relu(product(p["table"][tokens], p["up"]))
+        return product(product(h, p["down"]), p["out"])
+
+    tree = {"table": shape(V, D), "up": shape(D, F), "down": shape(F, D), "out": shape(D, V)}
+    leaves = om.leaves_from_call(model, tree, TOKENS)
+    assert [leaves[name].role for name in ("up", "down", "out")] == ["hidden", "hidden", "head"]
+    assert (leaves["down"].reduction, leaves["down"].output) == ((0,), (1,))

@@ -92,6 +92,21 @@ def test_filters_and_adapters():
     assert [leaf.role for leaf in frozen.values()] == ["frozen", "frozen", "hidden", "hidden"]
 
 
+def test_a_table_before_adapters_is_no_input_though_it_is_frozen():
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.embed, self.up = nnx.Embed(20, 4, rngs=rngs), nnx.LoRALinear(4, 8, lora_rank=2, rngs=rngs)
+            self.out = nnx.Linear(8, 20, rngs=rngs)
+
+        def __call__(self, tokens):
+            return self.out(nnx.relu(self.up(self.embed(tokens))))
+
+    model = nnx.eval_shape(lambda: Model(nnx.Rngs(0)))
+    leaves = by_path(om.leaves_from_flax(model, jnp.zeros((2, 3), jnp.int32), wrt=nnx.LoRAParam))
+    assert leaves == {"up/lora/lora_a": H("hidden", 0, 1), "up/lora/lora_b": H("hidden", 0, 1)}
+    assert not any(leaf.assumed for leaf in leaves.values())
+
+
 def test_specs_come_from_metadata():
     class Model(nn.Module):
         @nn.compact

@@ -124,10 +124,10 @@ def seq2seq():
     "flax/ogbg_graph_net",
     "examples/ogbg_molpcba/models.py",
     """
-    Dense_0/kernel   input io
-    Dense_1/kernel   input io
-    Dense_2/kernel   input io
-    Dense_3/kernel   head io
+    /Dense_0/kernel   input io
+    /Dense_1/kernel   input io
+    /Dense_2/kernel   input io
+    /Dense_3/kernel   head io
     """,
 )
 def ogbg():
@@ -139,8 +139,8 @@ def ogbg():
     "flax/ogbg_graph_conv",
     "examples/ogbg_molpcba/models.py",
     """
-    Dense_0/kernel      input io
-    Dense_1/kernel      head io
+    /Dense_0/kernel      input io
+    /Dense_1/kernel      head io
     """,
 )
 def ogbg_conv():
