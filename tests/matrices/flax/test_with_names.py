@@ -1,5 +1,6 @@
 """A model that is not called: layers of its own, names of axes, and what the plain tree tells."""
 
+import flax.linen as nn
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -128,3 +129,17 @@ def test_twin_networks_have_two_ends_each():
     ))  # fmt: skip
     roles = [leaves[f"Dense_{i}/kernel"].role for i in range(6)]
     assert roles == ["input", "hidden", "head"] * 2
+
+
+def test_a_linen_model_inside_nnx_is_read_as_its_plain_tree():
+    class Inner(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x + nn.Dense(D, name="down")(nn.relu(nn.Dense(F, name="up")(x)))
+            return nn.Dense(50, name="lm_head")(x)
+
+    model = nnx.bridge.lazy_init(nnx.bridge.ToNNX(Inner(), rngs=nnx.Rngs(0)), jnp.zeros((2, D)))
+    leaves = om.leaves_from_flax(model)
+    assert leaves["up"]["kernel"] == H("hidden", 0, 1)
+    assert leaves["down"]["kernel"] == H("hidden", 0, 1)
+    assert leaves["lm_head"]["kernel"].role == "head"
