@@ -46,6 +46,7 @@ def message(unknown: Mapping[str, Unknown], shapes: Mapping[str, Shape]) -> str:
 def rule_lines(unknown: Mapping[str, Unknown], shapes: Mapping[str, Shape]) -> str:
     """Write the rules that settle these parameters, one line for like ones."""
     groups = _groups(unknown, shapes)
+    groups = groups if len(groups) <= SHOWN else _by_tail(groups, shapes)
     lines = [f"    {_line(group, shapes)}" for group in groups[:SHOWN]]
     if len(groups) > SHOWN:
         lines.append(f"    # and {len(groups) - SHOWN} more kinds; these come first")
@@ -109,6 +110,23 @@ def _groups(unknown: Mapping[str, Unknown], shapes: Mapping[str, Shape]) -> list
         for pattern, covered in _patterns(paths, shapes):
             groups.append(LikeParameters(pattern, covered, unknown[covered[0]]))
     return groups
+
+
+def _by_tail(groups: Sequence[LikeParameters], shapes: Mapping[str, Shape]) -> Sequence[LikeParameters]:
+    """Put together what is called alike wherever it stands, where a glob of the last name fits nothing else."""
+    alike: dict[tuple, list[LikeParameters]] = {}
+    for group in groups:
+        rule = None if group.unknown.rule is None else code(group.unknown.rule)
+        alike.setdefault((group.pattern.split("/")[-1], len(shapes[group.paths[0]]), rule), []).append(group)
+    made: list[LikeParameters] = []
+    for (tail, *_), same in alike.items():
+        paths = [path for group in same for path in group.paths]
+        others = (path for path, shape in shapes.items() if path not in paths and len(shape) > 1)
+        if len(same) == 1 or "*" in tail or any(matches(path, tail) for path in others):
+            made += same
+        else:
+            made.append(LikeParameters(tail, paths, same[0].unknown))
+    return made
 
 
 def _patterns(paths: Sequence[str], shapes: Mapping[str, Shape]) -> Iterable[tuple[str, Sequence[str]]]:

@@ -104,3 +104,12 @@ def test_like_parameters_are_one_line():
     assert "'model/layers/*/up/weight', om.Leaf('hidden', 1, 0)),  # 28 of (4, 8)" in text
     for help in ("om.leaves_from_call(", "om.leaves_from_flax(", "modules="):
         assert help in text
+
+
+def test_names_that_recur_everywhere_are_one_line_where_there_are_many():
+    tree = zeros({f"{place}/mix_w": (4, 8, 8) for place in "abcdefghijklmnopq"} | {"other/x_w": (3, 3)})
+    with pytest.raises(om.UnknownLeafError) as raised:
+        om.leaves(tree)
+    rules = rules_in(raised.value)
+    assert len(rules) == 2
+    om.leaves(tree, rules)
