@@ -53,9 +53,9 @@ def unknown(walk: Reader, eqn: Any, ins: list[Value], place: Place) -> list[Valu
         return [data(ins)] * len(eqn.outvars)
     for value in weights:
         walk.record.opaque(place, value.views, source_of(eqn), f"{name} has no rule")
-    for value in ins:
-        walk.record.followed |= value.products
-    walk.record.products[place] = Product()
+    sources = frozenset().union(*(value.products for value in ins))
+    walk.record.followed |= sources
+    walk.record.products[place] = Product(sources=sources)
     return [data(ins, products=frozenset([place]), computed=True)] * len(eqn.outvars)
 
 
