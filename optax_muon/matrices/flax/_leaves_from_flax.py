@@ -1,6 +1,7 @@
 """Leaves of a Flax model, read from its modules."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import PyTree
@@ -87,9 +88,7 @@ def leaves_from_flax(
     if call is not None:
         fn, params, inputs = call
         shown = findings_from_call(fn, params, inputs, example_options)
-        trained = {path.removeprefix("0/"): found for path, found in shown.items() if path.startswith("0/")}
-        reading = with_call(reading, trained, attention)
-        reading = with_plain_names(reading)
+        reading = with_plain_names(with_call(reading, _trained(shown), attention))
     else:
         reading = with_names(alone(reading))
     # Routers last: only now is it known how many experts stand beside a layer called gate.
@@ -105,6 +104,11 @@ def leaves_from_flax(
         return dataclasses.replace(entry.leaf, spec=spec, why=entry.reason, assumed=entry.assumed)
 
     return map_by_path(finish, reading.shapes, found)
+
+
+def _trained(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return findings of the first of a call's two trees of parameters, by path in it."""
+    return {path.removeprefix("0/"): found for path, found in shown.items() if path.startswith("0/")}
 
 
 def _check_modules(modules: Modules) -> None:
