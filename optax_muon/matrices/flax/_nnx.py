@@ -152,7 +152,7 @@ def _spec(variable: nnx.Variable) -> PartitionSpec | None:
     sharding = getattr(variable.get_raw_value(), "sharding", None)
     if variable.get_metadata().get("out_sharding"):
         spec = nnx.get_partition_spec(variable).get_raw_value()
-        # Logical names that no rule translates are no axes of the mesh on which the array lies.
+        # Logical names that no rule translates are no axes of the mesh over which the array is sharded.
         if not isinstance(sharding, NamedSharding) or _names_in(spec) <= {*sharding.mesh.axis_names}:
             return spec
     # An empty spec says nothing: on one device, or replicated by default before the user shards.
