@@ -39,8 +39,7 @@ def ours(model: Linen) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], floa
 
 def compared(model: Linen) -> dict[str, Any]:
     """Count parameters on which both agree, and list the others."""
-    from maxtext.utils.muon_utils import transform_logic
-
+    transform_logic = importlib.import_module("maxtext.utils.muon_utils").transform_logic
     leaves, shapes, seconds = ours(model)
     differ: dict[str, str] = {}
     for path, leaf in leaves.items():
