@@ -24,7 +24,7 @@ def shampoo(
     second_moment_decay: Number = 0.95,
     refresh_every: int = 10,
     max_side: int = 10000,
-    eps: float = 1e-6,
+    eps: float = 1e-2,
     rms: float | None = 0.2,
     weight_decay: WeightDecay = 0.0,
     leaves: Leaves | None = None,
@@ -48,13 +48,14 @@ def shampoo(
         second_moment_decay: beta, of the factors, with bias correction.
         refresh_every: updates between decompositions.
         max_side: a longer side is left as it is, and keeps no factor.
-        eps: added to the eigenvalues of a factor that is brought to mean eigenvalue 1.
+        eps: added to the eigenvalues of a factor that is brought to mean eigenvalue 1. With a small one, directions
+            that a factor has not seen yet drown the others: at 1e-6 noise there counts a thousand times.
         rms: to which every update is brought. None: the papers' own size; along directions that a factor has not seen
             yet it may be huge.
         state_dtype: of the momentum. Factors are float32 or wider.
 
     Differs from the paper of 2018, whose factors are sums and start at a multiple of I. A fixed RMS stands in the place
-    of grafting, which takes the size of every step from another optimizer.
+    of grafting, which takes the size of every step from another optimizer, and eps is ours.
 
     References:
         Gupta et al., Shampoo, arXiv 1802.09568; Morwani et al., A New Perspective on Shampoo's Preconditioner,
