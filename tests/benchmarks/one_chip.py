@@ -5,6 +5,7 @@ record unless they are measured again.
 Run: python -m tests.benchmarks.one_chip [row ...] [--chip v5p:2x2x1]
 """
 
+import math
 import sys
 
 import optax
@@ -34,22 +35,21 @@ def whole(tx, counts, topology):
     return ahead.measured(ahead.update(tx, ahead.matrices(shapes), topology), topology)
 
 
-def one_of_each(tx, counts, topology):
-    """Sums over one leaf of each shape: of a program that computes leaf after leaf, each in kernels of its own."""
-    total = {}
-    for shape, count in counts.items():
-        one = ahead.measured(ahead.update(tx, ahead.matrices([shape]), topology), topology)
-        for name in ("Mcycles", "ms", "asynchronous copies MB"):
-            total[name] = total.get(name, 0) + count * one[name]
-        total["temp MB"] = max(total.get("temp MB", 0), one["temp MB"])
-        total["without estimate"] = one["without estimate"]
-    return total
+def in_proportion(tx, counts, topology):
+    """The smallest program with as many of each shape, relative to one another, counted as often as it occurs.
+
+    For programs that compute leaf after leaf, each in kernels of its own.
+    """
+    times = math.gcd(*counts.values())
+    cost = whole(tx, {shape: count // times for shape, count in counts.items()}, topology)
+    summed = [name for name in ("Mcycles", "ms", "asynchronous copies MB") if isinstance(cost[name], float)]
+    return {**cost, **{name: times * cost[name] for name in summed}}
 
 
 def rows(name, counts, topology):
     """Rows of the peer and of this library's default."""
-    ours = one_of_each if name in ALIKE else whole
-    programs = {PEER: (one_of_each, optax.contrib.muon(0.02)), OURS: (ours, om.muon(0.02))}
+    ours = in_proportion if name in ALIKE else whole
+    programs = {PEER: (in_proportion, optax.contrib.muon(0.02)), OURS: (ours, om.muon(0.02))}
     return described(name, topology, {program: cost(tx, counts, topology) for program, (cost, tx) in programs.items()})
 
 
@@ -71,8 +71,8 @@ def write(new):
     kept = [row for row in record.known("one_chip") if (row["matrices"], row["chip"]) not in replaced]
     notes = (
         "Cycles by the compiler's own estimate, loops times trips; collectives and asynchronous copies are not in it. "
-        "Where the program holds one matrix after another, one leaf of each shape is compiled and counted as often as "
-        "it occurs."
+        "Where the program holds one matrix after another, the smallest with the same proportions of shapes is compiled "
+        "and counted as often as it occurs."
     )
     record.write("one_chip", "One TPU chip, compiled only: one update of float32 matrices", [*kept, *new], notes)
 

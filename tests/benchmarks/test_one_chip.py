@@ -16,6 +16,6 @@ def test_large_matrices_are_faster_than_the_peer_s(shape, limit):
     from tests.benchmarks import one_chip  # it finds the TPU's compiler
 
     ours = one_chip.whole(one_chip.om.muon(0.02), {shape: 1}, "v5e:2x2")
-    peer = one_chip.one_of_each(one_chip.optax.contrib.muon(0.02), {shape: 1}, "v5e:2x2")
+    peer = one_chip.in_proportion(one_chip.optax.contrib.muon(0.02), {shape: 1}, "v5e:2x2")
     assert ours["Mcycles"] <= limit * peer["Mcycles"]
     assert ours["temp MB"] <= 100
