@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import optax_muon as om
+from optax_muon.placement import _local, _on_accelerator
 from optax_muon.placement._local import Local
 from optax_muon.transforms import apply_to_matrices
 
@@ -45,6 +46,24 @@ def test_the_program_does_not_grow_with_depth():
         return text.count("stablehlo.while"), text.count("stablehlo.dot_general")
 
     assert loops(2) == loops(12)
+
+
+@pytest.mark.parametrize(("op", "bound"), [(OP, 1e-5), (om.linalg.best(), 0.1)], ids=["float32", "the default"])
+def test_an_accelerator_s_way_gives_what_a_cpu_s_gives(op, bound, monkeypatch):
+    """One by one, in a loop and in batches, each the wide way and the tall; the default within bfloat16's rounding."""
+    shapes = [(16, 48)] * 2 + [(48, 16), (16, 40), (16, 40), (16, 40), (8, 24), (8, 24), (24, 8), (3, 8, 24)]
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    given = {str(i): jax.random.normal(key, shape) for i, (key, shape) in enumerate(zip(keys, shapes, strict=True))}
+    leaves = {str(i): om.Leaf("hidden", len(shape) - 2, len(shape) - 1) for i, shape in enumerate(shapes)}
+    tx = apply_to_matrices(op, leaves=leaves, placement=Local())
+    expected = jax.jit(lambda x: tx.update(x, tx.init(x))[0])(given)
+    monkeypatch.setattr(_local, "run_by_platform", lambda works, cpu, default: default(works))
+    monkeypatch.setattr(_on_accelerator, "FILLS", 16)
+    monkeypatch.setattr(_on_accelerator, "UNROLLED", 2)
+    monkeypatch.setattr(_on_accelerator, "BATCH_BYTES", 2 * 4 * 8 * 24)
+    got = jax.jit(lambda x: tx.update(x, tx.init(x))[0])(given)
+    for name, x in expected.items():
+        assert jnp.linalg.norm((got[name] - x).ravel()) <= bound * jnp.linalg.norm(x.ravel()), (name, shapes[int(name)])
 
 
 def test_an_accelerator_takes_small_matrices_together():
