@@ -87,6 +87,7 @@ def precondition_inputs(
     lift = Lift(_FromInputs(), leaves, placement)
 
     def init_fn(params):
+        jax.eval_shape(lift.init, params)  # for its errors alone
         table = lift.resolve(params)
 
         def made(factor: float) -> PyTree:

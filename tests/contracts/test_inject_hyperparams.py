@@ -27,7 +27,9 @@ SETTINGS = {
     "limuon": {"rank": 2},
     "orscale": {"max_ratio": 1e3},
     "amuse": {"warmup_steps": 2},
+    "mousse": {"refresh_every": 1},
     "newton_muon": {"refresh_every": 1},
+    "shampoo": {"refresh_every": 1},
     # Signs along bases of null spaces are arbitrary: only sides of full rank, which have 6, are rotated.
     "splus": {"max_side": 7, "refresh_every": 1},
 }
