@@ -37,7 +37,7 @@ def placed(kind, blocks, shape=(8, 16)):
     return mesh, put, {"w": om.Leaf("hidden", 0, 1, spec=P(None, "x"))}
 
 
-@KINDS
+@pytest.mark.parametrize("kind", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit], ids=str)
 def test_reference_on_blocks(kind):
     rng = np.random.default_rng(0)
     w, *gradients = rng.normal(size=(5, 8, 16)).astype(np.float32)
