@@ -124,10 +124,10 @@ def _map_spectrum(op: SpectralMap, stack: Array, reuse: bool) -> Array:
         return op.apply(stack)  # it still raises on what it cannot take
     if stack.shape[0] == 1:
         return op.apply(stack[0])[None]
-    return _overwrite(op, stack) if reuse else lax.map(op.apply, stack)
+    return map_in_place(op, stack) if reuse else lax.map(op.apply, stack)
 
 
-def _overwrite(op: SpectralMap, stack: Array) -> Array:
+def map_in_place(op: SpectralMap, stack: Array) -> Array:
     """Loop over a stack (count, m, n) and write every result over its matrix: no second buffer of that size."""
 
     def body(i: Any, buffer: Array) -> Array:

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from optax_muon.linalg import SpectralMap
+from optax_muon.linalg._map_stack import map_in_place
 from optax_muon.placement._buckets import Mapped, Member, Size, Stack, divide, join, run_in_buckets
 from optax_muon.placement._placement import Done, Here, Work
 
@@ -82,7 +83,8 @@ def map_like(op: SpectralMap, stacks: Sequence[Array], alike: int) -> list[Array
     dtype, narrow = stacks[0].dtype, op.reads(stacks[0].dtype)
     # In the layout of its parts: for a tall matrix's transpose a compiler would turn every momentum instead.
     joined = lax.optimization_barrier(join([x.astype(narrow) for x in stacks]))
-    y = lax.map(op.apply, joined) if large else _in_batches(op, joined)
+    # Written over what was read: a TPU would fill another buffer with zeros first.
+    y = map_in_place(op, joined) if large else _in_batches(op, joined)
     return [x.astype(dtype) for x in divide(y, [x.shape[0] for x in stacks])]
 
 
