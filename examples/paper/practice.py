@@ -40,7 +40,7 @@ def train(make: Callable[[Array], optax.GradientTransformation], gradient: Calla
             params, state = carry
             grads, extra = gradient(params["w"], key)
             updates, state = tx.update({"w": grads}, state, params, **extra)
-            return (optax.apply_updates(params, updates), state), None
+            return (jax.tree.map(jnp.add, params, updates), state), None
 
         (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), jax.random.split(jax.random.key(0), steps))
         return loss(params["w"])
