@@ -29,7 +29,9 @@ class Signals:
         # Only the main thread may; and of several processes SIGTERM has JAX's own handler.
         if threading.current_thread() is threading.main_thread():
             for number in NOTICED[1:] if self.several else NOTICED:
-                self.before[number] = signal.signal(number, self._notice)
+                # A shell that starts a run in the background lets it ignore the terminal's SIGINT, and means it.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.before[number] = signal.signal(number, self._notice)
         return self
 
     def __exit__(self, *error: object) -> None:

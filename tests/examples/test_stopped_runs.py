@@ -18,6 +18,9 @@ def _small_text(monkeypatch):
     monkeypatch.setattr(data, "characters", tiny.corpus)
 
 
+DEFAULTS = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+
+
 def await_path(path):
     """Wait for a save in the background."""
     deadline = time.monotonic() + 60
@@ -29,6 +32,22 @@ def await_path(path):
 def whole(tmp_path, capsys):
     tiny.train(tmp_path / "whole")
     return tiny.final(capsys.readouterr().out)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """The handlers of a program in the foreground: what runs the tests may have been started with others."""
+    before = {number: signal.signal(number, handler) for number, handler in DEFAULTS.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_run_in_the_background_ignores_what_its_shell_ignores(tmp_path, capsys):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tiny.train(tmp_path / "run", trouble=lambda trainer, step: step == 6 and signal.raise_signal(signal.SIGINT))
+    assert tiny.final(capsys.readouterr().out)[0] == "12"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
