@@ -58,7 +58,8 @@ def copy(tmp_path_factory):
 
 
 def test_it_walks_as_its_reference_and_keeps_the_first_promises(copy):
-    files = "tests/optimizers/test_knee_muon.py tests/contracts/test_optimizers.py tests/linalg/spectral"
+    contracts = "tests/contracts/test_optimizers.py tests/contracts/test_convergence.py"
+    files = f"tests/optimizers/test_knee_muon.py {contracts} tests/linalg/spectral"
     out = run(copy, f"python -m pytest {files} -k 'knee and (reference or converges or complete or singular)'")
     assert len(re.findall(r"\.(?=[.\s])", out.splitlines()[0])) >= 3, out
 

@@ -8,7 +8,9 @@ import optax
 from jaxtyping import PyTree
 
 from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState
-from optax_muon.transforms._momentum import NesterovEmaState
+from optax_muon.transforms._low_rank_momentum import LowRankMomentumState
+from optax_muon.transforms._momentum import NesterovEmaState, TwoRateEmaState
+from optax_muon.transforms._sliced_momentum import SlicedMomentumState
 from optax_muon.transforms._variance_reduction import ExtrapolatedEmaState, LastGradientState
 
 LINEAR: Mapping[type, str] = {
@@ -17,6 +19,9 @@ LINEAR: Mapping[type, str] = {
     optax.EmaState: "ema",
     optax.TraceState: "trace",
     NesterovEmaState: "average",
+    TwoRateEmaState: "average",
+    LowRankMomentumState: "residual",
+    SlicedMomentumState: "residual",
     FirstGradientEmaState: "average",
     ExtrapolatedEmaState: "average",
     LastGradientState: "last",

@@ -86,6 +86,13 @@ def test_second_moments_numbers_and_complex_sums_stay_as_they_are():
     assert jax.tree.map(lambda x: x.dtype, state.inner.trace) == jax.tree.map(lambda x: x.dtype, odd)
 
 
+@pytest.mark.parametrize("make", [om.dion, om.dion2, om.lion_muon])
+def test_every_momentum_beside_another_one_is_found(make):
+    """What is missed here would stay wide in silence, since the Adam beside it has a sum of gradients."""
+    state = quantize_state(om.for_matrices(make(0.02), otherwise=optax.adam(0.02))).init(PARAMS)
+    assert sorted(x.shape for x in jax.tree.leaves(state) if x.dtype == jnp.int8) == [(4, 8), (8, 16), (16,)]
+
+
 def test_a_nan_is_seen_in_its_vector_alone():
     tx = quantize_state(optax.trace(0.9))
     state = tx.init({"w": jnp.zeros((3, 4))})

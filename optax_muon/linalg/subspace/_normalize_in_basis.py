@@ -12,6 +12,7 @@ from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype, of_squarable_size, squarable, summable
 from optax_muon.linalg._decompositions import eigenvectors
 from optax_muon.linalg._map import Info
+from optax_muon.linalg._scale import one_if_zero, square_root
 from optax_muon.linalg.subspace._eigenbasis import from_basis, gram, to_basis
 from optax_muon.linalg.subspace._whitening import GradientOp
 
@@ -89,9 +90,5 @@ class NormalizeInBasis(GradientOp):
         seen = squarable(to_basis(g, bases))
         second = (self.decay * carry["second_moment"] + (1 - self.decay) * seen * seen).astype(basis.dtype)
         age = jnp.sqrt(1 - jnp.asarray(self.decay, second.dtype) ** (self.count + 1))
-        # The root of zero has no derivative, and where nothing was ever seen nothing is divided.
-        root = jnp.where(second == 0, 0, jnp.sqrt(jnp.where(second == 0, 1, second)))
-        divisor = root + self.eps
-        blank = divisor == 0
-        turned = jnp.where(blank, 0, age * to_basis(x, bases) / jnp.where(blank, 1, divisor))
+        turned = age * to_basis(x, bases) / one_if_zero(square_root(second) + self.eps)
         return from_basis(turned, bases).astype(dtype), {"second_moment": second, "basis": basis}, Info()
