@@ -43,6 +43,8 @@ ABSOLUTE = {
     "soap": "Adam's eps",
     "spectra": "Adam's eps",
 }
+# Signs are taken along bases of null spaces, which rounding chooses: only the side of full rank is rotated.
+OF_FULL_RANK = {"splus": {"max_side": 4, "other_scale": 0.1}}
 
 
 def stack(dtype, scale=1.0, seed=0):
@@ -166,7 +168,7 @@ def ready(card):
     # No decay, but where weights of zero never move.
     params = {"up": {"kernel": stack(jnp.float32, seed=9)[0] * (card.name in TURNING)}}
     leaves = {"up": {"kernel": om.Leaf("hidden", 0, 1)}}
-    tx = optax.with_extra_args_support(card.make(0.1, leaves=leaves, **card.defaults))
+    tx = optax.with_extra_args_support(card.make(0.1, leaves=leaves, **card.defaults | OF_FULL_RANK.get(card.name, {})))
 
     @jax.jit
     def update(grads, state):
