@@ -23,6 +23,7 @@ def newton_muon(
     second_moment_decay: Number = 0.95,
     ridge: Number = 0.2,
     refresh_every: int = 32,
+    max_block: int | None = None,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Number = 0.95,
     nesterov: bool = True,
@@ -48,13 +49,15 @@ def newton_muon(
             ``RMSMatch(1.0)``.
         second_moment_decay: beta, of K.
         ridge: r, in units of the mean eigenvalue of K; a large one is Muon.
+        max_block: the most inputs that K relates to each other, the width in the authors' code: the 4 d inputs of a
+            down-projection then have four diagonal blocks. None: K is whole.
         refresh_every: T; before the first renewal gradients stay as they are.
         momentum: the decay rate mu of the heavy ball, in [0, 1).
         nesterov: look one step ahead.
         state_dtype: of the momentum. K is float32 or wider.
 
-    Differs from the authors' code, in which inputs of down-projections have four diagonal blocks and fused projections
-    are orthogonalised by part, which `Leaf.split` says here. The default table is Polar Express.
+    Differs from the authors' code, in which inputs of down-projections have four diagonal blocks, ``max_block`` here,
+    and fused projections are orthogonalised by part, which `Leaf.split` says here. The default table is Polar Express.
 
     References:
         Du and Su, Newton-Muon, arXiv 2604.01472; github.com/zhehangdu/Newton-Muon.
@@ -62,7 +65,9 @@ def newton_muon(
     transforms.require_fraction("newton_muon: momentum", momentum)
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        on.bind(transforms.precondition_inputs)(second_moment_decay, ridge=ridge, refresh_every=refresh_every),
+        on.bind(transforms.precondition_inputs)(
+            second_moment_decay, ridge=ridge, refresh_every=refresh_every, max_block=max_block
+        ),
         on.heavy_ball(momentum, nesterov=nesterov),
         on.apply(orthogonalizer or best()),
         on.scale_by_shape(shape_scale),

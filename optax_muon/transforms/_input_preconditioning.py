@@ -1,8 +1,8 @@
 """Gradients divided by the second moments of what enters their layers."""
 
-import dataclasses
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, PyTree
 
 from optax_muon._numbers import require_fraction, require_not_negative, require_positive, require_whole
 from optax_muon._types import Number
-from optax_muon.linalg import FLOAT32, Info, MatrixOp
-from optax_muon.linalg._arithmetic import accumulator_dtype, summable
+from optax_muon.linalg._arithmetic import accumulator_dtype
+from optax_muon.linalg.subspace._diagonal_blocks import TimesBlocks, block_size, diagonal_blocks
 from optax_muon.matrices._leaf import Leaf, matrix_shapes
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._reductions import init_state
@@ -29,9 +29,9 @@ class InputMomentsState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar.
-        moments: path -> average of the inputs' second moments, (n, n), float32 or wider; alone in a tuple, as what
-            belongs to matrices is.
-        inverse: path -> what gradients are multiplied by, (n, n), likewise.
+        moments: path -> average of the inputs' second moments, (n, n), or diagonal blocks (blocks, n / blocks,
+            n / blocks), float32 or wider; alone in a tuple, as what belongs to matrices is.
+        inverse: path -> what gradients are multiplied by, likewise.
     """
 
     count: Any
@@ -44,6 +44,7 @@ def precondition_inputs(
     *,
     ridge: Number = 0.2,
     refresh_every: int = 32,
+    max_block: int | None = None,
     eps: float = 1e-8,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -63,6 +64,8 @@ def precondition_inputs(
         decay: beta.
         ridge: r, in units of the mean eigenvalue of K.
         refresh_every: T, in updates.
+        max_block: the most inputs that K relates to each other; more are cut into the fewest equal diagonal blocks, as
+            the authors cut the 4 d inputs of a down-projection by d. None: K is whole.
         eps: added to the diagonal, in units of squared inputs.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         placement: where the products run; None: `OverMesh()`, on the local device where there is no mesh.
@@ -75,7 +78,7 @@ def precondition_inputs(
         ValueError: for numbers out of range; by ``update``, without moments, naming the helper, or naming a matrix
             without one or with one of another shape.
 
-    State: 2 n^2 floats for n inputs.
+    State: 2 n^2 floats for n inputs; in b blocks, 2 n^2 / b.
 
     References:
         Du and Su, Newton-Muon, arXiv 2604.01472, github.com/zhehangdu/Newton-Muon.
@@ -84,14 +87,16 @@ def precondition_inputs(
     require_not_negative("precondition_inputs", ridge=ridge)
     require_positive("precondition_inputs", eps=eps)
     require_whole("precondition_inputs: refresh_every", refresh_every)
-    lift = Lift(_FromInputs(), leaves, placement)
+    if max_block is not None:
+        require_whole("precondition_inputs: max_block", max_block)
+    lift = Lift(TimesBlocks(max_block), leaves, placement)
 
     def init_fn(params):
         jax.eval_shape(lift.init, params)  # for its errors alone
         table = lift.resolve(params)
 
         def made(factor: float) -> PyTree:
-            return init_state(lambda x, leaf: (factor * _identity(x, leaf),), params, table)
+            return init_state(lambda x, leaf: (factor * _identities(x, leaf, max_block),), params, table)
 
         return InputMomentsState(jnp.zeros([], jnp.int32), made(START), made(1.0))
 
@@ -127,26 +132,6 @@ def _renewed(state: InputMomentsState, given: Any, decay: Any, ridge: Any, eps: 
     return moments, {path: (_inverse(k, ridge, eps),) for path, (k,) in moments.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class _FromInputs(MatrixOp):
-    """Multiply from the reduction side by the state, which stays."""
-
-    real_only: ClassVar[bool] = True
-
-    def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return I for every matrix."""
-        full = (*shape[:-1], shape[-2])
-        return jnp.broadcast_to(jnp.eye(shape[-2], dtype=accumulator_dtype(dtype)), full)
-
-    def apply(
-        self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **others: Array
-    ) -> tuple[Array, Array, Info]:
-        """Multiply every matrix; the result has the dtype of ``x``."""
-        del key
-        self.check_others(x, others)
-        return FLOAT32.matmul(carry, summable(x.astype(carry.dtype))).astype(x.dtype), carry, Info()
-
-
 def _inputs(x: Array, leaf: Leaf) -> int:
     """Count the inputs of one parameter's matrices, which its pieces share."""
     sizes = {m for _, m, _ in matrix_shapes(whole_shape(x.shape, leaf), leaf)}
@@ -155,8 +140,9 @@ def _inputs(x: Array, leaf: Leaf) -> int:
     return sizes.pop() if sizes else 0
 
 
-def _identity(x: Array, leaf: Leaf) -> Array:
-    return jnp.eye(_inputs(x, leaf), dtype=accumulator_dtype(x.dtype))
+def _identities(x: Array, leaf: Leaf, largest: int | None) -> Array:
+    n = _inputs(x, leaf)
+    return diagonal_blocks(jnp.eye(n, dtype=accumulator_dtype(x.dtype)), block_size(n, largest))
 
 
 def _for_stacks(inverse: Array, x: Array, leaf: Leaf) -> tuple[Array, ...]:
@@ -166,22 +152,27 @@ def _for_stacks(inverse: Array, x: Array, leaf: Leaf) -> tuple[Array, ...]:
 
 
 def _checked(given: Mapping[str, Array] | Callable[[], Mapping[str, Array]], moments: Mapping[str, Any]) -> Any:
-    """Return the moments, computed now where a function gives them, one for every matrix."""
+    """Return the moments' blocks, computed now where a function gives them, for every matrix."""
     seen = given() if callable(given) else given
+    blocks = {}
     for path, (old,) in moments.items():
+        size = old.shape[-1]
+        needed = (size * math.prod(old.shape[:-2]),) * 2
         found = seen[path].shape if path in seen else None
-        if found != old.shape:
+        if found != needed:
             what = "no second moment of its inputs" if found is None else f"a second moment {found} of its inputs"
             raise ValueError(
-                f"{path}: {what}, where {old.shape} is needed; om.diagnostics.input_moments(model, batch) makes those "
+                f"{path}: {what}, where {needed} is needed; om.diagnostics.input_moments(model, batch) makes those "
                 "of dense layers, and a rule sends other matrices elsewhere"
             )
-    return seen
+        blocks[path] = diagonal_blocks(seen[path], size)
+    return blocks
 
 
-def _inverse(k: Float[Array, "n n"], ridge: Any, eps: float) -> Float[Array, "n n"]:
-    """Return the inverse of K with a ridge, by Cholesky; I where K has none."""
-    n, identity = k.shape[-1], jnp.eye(k.shape[-1], dtype=k.dtype)
-    factor = jnp.linalg.cholesky(k + (ridge * jnp.trace(k) / max(n, 1) + eps) * identity)
+def _inverse(k: Float[Array, "*blocks n n"], ridge: Any, eps: float) -> Float[Array, "*blocks n n"]:
+    """Return the inverse of every block of K with a ridge, by Cholesky; I where it has none."""
+    n, identity = k.shape[-1], jnp.broadcast_to(jnp.eye(k.shape[-1], dtype=k.dtype), k.shape)
+    mean = jnp.trace(k, axis1=-2, axis2=-1)[..., None, None] / max(n, 1)
+    factor = jnp.linalg.cholesky(k + (ridge * mean + eps) * identity)
     inverse = jax.scipy.linalg.cho_solve((factor, True), identity)
-    return jnp.where(jnp.isfinite(inverse).all(), inverse, identity)
+    return jnp.where(jnp.isfinite(inverse).all((-2, -1), keepdims=True), inverse, identity)

@@ -17,6 +17,7 @@ from tests.references.polar import polar
 SVD = om.linalg.SVDPolar()
 OPTIONS = {"learning_rate": 0.1, "momentum": 0.9, "second_moment_decay": 0.8, "weight_decay": 0.05, "refresh_every": 3}
 FEW = {name: harness.CASES[name] for name in ("wide", "stacked", "uneven", "heads")}
+LEAVES = {name: case.leaf for name, case in FEW.items()}
 INPUTS = {"wide": 8, "stacked": 8, "uneven": 8, "heads": 12}
 
 
@@ -27,17 +28,20 @@ def inputs_of(step):
     return {name: x.T @ x / len(x) for name, x in drawn.items()}
 
 
-def test_reference_in_x64():
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_reference_in_x64(blocks):
+    """Whole moments, and of 8 and 12 inputs two diagonal blocks each."""
+    largest = {1: None, 2: 6}[blocks]
     with jax.enable_x64(True):
         weights, gradients = harness.problem(np.float64, cases=FEW)
-        tx = om.newton_muon(orthogonalizer=SVD, leaves={name: case.leaf for name, case in FEW.items()}, **OPTIONS)
+        tx = om.newton_muon(orthogonalizer=SVD, leaves=LEAVES, max_block=largest, **OPTIONS)
         moments = [inputs_of(step) for step in range(len(gradients))]
         final = harness.run(tx, weights, gradients, {"input_moments": moments})
         for name, case in FEW.items():
             seen = [m[name] for m in moments]
             cut = [case.matrices(tree[name]) for tree in (weights, *gradients)]
             for found, w, *gs in zip(case.matrices(final[name]), *cut, strict=True):
-                expected = reference(w, gs, polar, moments=seen, **OPTIONS)
+                expected = reference(w, gs, polar, moments=seen, blocks=blocks, **OPTIONS)
                 np.testing.assert_allclose(found, expected, atol=1e-10, err_msg=name)
 
 
