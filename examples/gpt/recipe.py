@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -127,21 +128,32 @@ class Recipe:
         return tx
 
     def _adamw(self, rate: optax.Schedule, leaves: Any) -> optax.GradientTransformation:
-        kernels = functools.partial(_kernels, leaves=leaves)
-        tx = optax.adamw(rate, b2=self.beta2, weight_decay=self.weight_decay, mask=kernels)
+        mask = functools.partial(kernels, leaves=leaves)
+        tx = optax.adamw(rate, b2=self.beta2, weight_decay=self.weight_decay, mask=mask)
         return optax.with_extra_args_support(tx)
 
     def _named(self, rate: optax.Schedule, leaves: Any) -> optax.GradientTransformation:
         card = om.registry[self.optimizer]
-        options = dict(card.defaults)
-        if "weight_decay" in inspect.signature(card.make).parameters:
-            options["weight_decay"] = self.weight_decay
-        make = functools.partial(card.make, rate, **options)
-        if card.kind in ("roles", "any"):
-            return optax.with_extra_args_support(make(leaves=leaves))
         others = optax.adamw(self.rate(self.other_rate), b2=self.beta2, weight_decay=0.0)
-        return om.for_matrices(make, otherwise=others, leaves=leaves)
+        return of_card(card, rate, others, leaves, defaults(card, self.weight_decay))
 
 
-def _kernels(params, leaves: Any = None) -> dict:
+def kernels(params: Any, leaves: Any = None) -> Any:
+    """Mark what AdamW decays: kernels, of embeddings none."""
     return jax.tree.map(lambda role: role not in ("vector", "embedding"), om.label(params, leaves))
+
+
+def defaults(card: om.Card, weight_decay: float) -> dict[str, Any]:
+    """Give a card's own options, with a weight decay where it takes one."""
+    takes = "weight_decay" in inspect.signature(card.make).parameters
+    return card.defaults | ({"weight_decay": weight_decay} if takes else {})
+
+
+def of_card(
+    card: om.Card, rate: Any, others: optax.GradientTransformation, leaves: Any, options: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """Build a card's optimizer for a whole model, with ``others`` beside it where it takes matrices alone."""
+    make = functools.partial(card.make, rate, **options)
+    if card.kind in ("roles", "any"):
+        return optax.with_extra_args_support(make(leaves=leaves))
+    return om.for_matrices(make, otherwise=others, leaves=leaves)

@@ -31,16 +31,19 @@ class FromText:
         batch: sequences in a step.
         context: tokens that the model reads.
         by_batch: sharding of a batch.
+        windows: sequences to validate on.
     """
 
-    def __init__(self, corpus: data.Corpus, batch: int, context: int, by_batch: NamedSharding):
+    def __init__(
+        self, corpus: data.Corpus, batch: int, context: int, by_batch: NamedSharding, windows: int = VALIDATION
+    ):
         everywhere = NamedSharding(by_batch.mesh, PartitionSpec())
         # From the host's memory: every process holds the whole text, and no device of another one's.
         self.ids = jax.device_put(np.asarray(corpus.train), everywhere)
         self.draw = jax.jit(functools.partial(data.sample, batch=batch, context=context), out_shardings=by_batch)
         per = _validation_batch(by_batch)
-        windows = np.asarray(data.windows(corpus.valid, max(1, VALIDATION // per) * per, context))
-        self.valid = jax.device_put(windows.reshape(-1, per, context + 1), everywhere)
+        held_out = np.asarray(data.windows(corpus.valid, max(1, windows // per) * per, context))
+        self.valid = jax.device_put(held_out.reshape(-1, per, context + 1), everywhere)
 
     def at(self, step: int, key: Array) -> Int[Array, "B T+1"]:
         """Draw a batch; the key alone decides."""
@@ -56,12 +59,21 @@ class FromShards:
         context: tokens that the model reads.
         by_batch: sharding of a batch.
         seed: of the order of the rows.
+        windows: sequences to validate on.
 
     Raises:
         OptionError: if no shard is as long as a window, or the processes do not divide the batch.
     """
 
-    def __init__(self, folder: shards.Folder, batch: int, context: int, by_batch: NamedSharding, seed: int):
+    def __init__(
+        self,
+        folder: shards.Folder,
+        batch: int,
+        context: int,
+        by_batch: NamedSharding,
+        seed: int,
+        windows: int = VALIDATION,
+    ):
         if batch % jax.process_count():
             raise OptionError(f"argument --batch: {jax.process_count()} processes do not divide {batch} sequences")
         try:
@@ -73,9 +85,9 @@ class FromShards:
         self.part = shards.Part(jax.process_index(), jax.process_count())
         self.next, self.read = -1, None
         per = _validation_batch(by_batch)
-        windows = shards.windows(valid, max(1, min(VALIDATION, len(valid)) // per) * per)
+        held_out = shards.windows(valid, max(1, min(windows, len(valid)) // per) * per)
         everywhere = NamedSharding(by_batch.mesh, PartitionSpec())
-        self.valid = jax.device_put(windows.reshape(-1, per, context + 1), everywhere)
+        self.valid = jax.device_put(held_out.reshape(-1, per, context + 1), everywhere)
 
     def at(self, step: int, key: Array) -> Int[Array, "B T+1"]:
         """Read a step's batch, in order without a pause; another step than the next one starts the reading anew."""

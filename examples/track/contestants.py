@@ -1,0 +1,89 @@
+"""Who may run: AdamW, Optax's own Muon, every card of the registry, and compositions of this library's parts."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+from gpt.recipe import ADAMW_RATE, defaults, kernels, of_card
+
+import optax_muon as om
+
+WEIGHT_DECAY = 0.1
+DECAYS: dict[str, Any] = {"b1": 0.9, "b2": 0.95}  # of AdamW
+CAUTIOUS = om.transforms.cautious_decay(WEIGHT_DECAY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """A way to build an optimizer for the whole model.
+
+    Attributes:
+        build: (rate, other_rate, leaves, options) -> the optimizer; both rates are schedules.
+        rate: peak learning rate about which tuning begins.
+        options: what the second division may tune, with the values of the first.
+        extra_args: what an update takes beside gradients and parameters.
+    """
+
+    build: Callable[..., optax.GradientTransformation]
+    rate: float
+    options: Mapping[str, Any]
+    extra_args: tuple[str, ...] = ()
+
+
+def _others(other_rate: Any) -> optax.GradientTransformation:
+    return optax.adamw(other_rate, **DECAYS, weight_decay=0.0)
+
+
+def _adamw(rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]) -> optax.GradientTransformation:
+    del other_rate
+    return optax.adamw(rate, **options, mask=functools.partial(kernels, leaves=leaves))
+
+
+def _contrib(
+    roles: tuple[str, ...], rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """Build `optax.contrib.muon` for the matrices of these roles; the rest takes its AdamW."""
+
+    def axes_of(leaf: om.Leaf) -> Any:
+        if leaf.role not in roles:
+            return None
+        return optax.contrib.MuonDimensionNumbers(leaf.reduction, leaf.output)
+
+    def dimension_numbers(params: Any) -> Any:
+        return jax.tree.map(axes_of, om.leaves(params) if leaves is None else leaves)
+
+    adam = {"adam_learning_rate": other_rate, "adam_b1": DECAYS["b1"], "adam_b2": DECAYS["b2"]}
+    return optax.contrib.muon(rate, **adam, **options, muon_weight_dimension_numbers=dimension_numbers)
+
+
+def _card(
+    card: om.Card, rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    return of_card(card, rate, _others(other_rate), leaves, options)
+
+
+def _contestants() -> dict[str, Contestant]:
+    decay, adam = {"weight_decay": WEIGHT_DECAY}, {"b1": DECAYS["b1"], "b2": DECAYS["b2"], "weight_decay": WEIGHT_DECAY}
+    every = functools.partial(_contrib, ("hidden", "embedding", "head"))
+    found = {
+        "adamw": Contestant(_adamw, ADAMW_RATE, adam),
+        # As documented: every array of two axes is orthogonalised.
+        "optax.contrib.muon": Contestant(every, 0.02, decay),
+        "optax.contrib.muon-hidden": Contestant(functools.partial(_contrib, ("hidden",)), 0.02, decay),
+    }
+    for name, card in om.registry.items():
+        # Second moments of inputs cannot be seen inside the scanned blocks of the track's model.
+        if card.kind != "wrapper" and "input_moments" not in card.extra_args:
+            options = defaults(card, WEIGHT_DECAY)
+            found[name] = Contestant(functools.partial(_card, card), card.learning_rate, options, card.extra_args)
+    for name in ("muon", "normuon", "scion"):
+        composed = found[name]
+        cautious = {**composed.options, "weight_decay": CAUTIOUS}
+        found[f"{name}-cautious"] = dataclasses.replace(composed, options=cautious)
+    return found
+
+
+CONTESTANTS = _contestants()

@@ -1,0 +1,101 @@
+"""The track: its statistics against values by hand, its search, its records' claims, and a quick run."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+from track import leaderboard, track, tuning
+from track.contestants import CONTESTANTS
+from track.engine import Outcome, crossing, schedule
+from track.significance import LEVEL, judged, p_value
+
+import optax_muon as om
+
+FAST, SLOW = [100.0, 102, 98, 101, 99], [110.0, 112, 108, 111, 109]
+
+
+def test_p_is_welch_s_and_one_sided():
+    t = (np.mean(FAST) - np.mean(SLOW)) / np.sqrt(np.var(FAST, ddof=1) / 5 + np.var(SLOW, ddof=1) / 5)
+    # Equal variances and sizes: Welch's degrees of freedom are 8.
+    assert p_value(FAST, SLOW) == pytest.approx(stats.t.cdf(t, 8))
+    assert p_value(SLOW, FAST) == pytest.approx(1 - p_value(FAST, SLOW))
+    assert p_value(FAST, SLOW, 0.5) > 0.99
+
+
+def test_a_censored_run_or_a_single_one_claims_nothing():
+    assert p_value([*FAST, None], SLOW) == p_value([100.0], SLOW) == 1.0
+    assert p_value([1.0, 1.0], [2.0, 2.0]) == 0.0
+
+
+def test_holm_stops_at_the_first_claim_that_fails():
+    steps = {"a": FAST, "b": SLOW, "c": [x + 0.5 for x in SLOW], "d": [x + 1000 for x in FAST]}
+    made = judged(steps, [("a", "b", 1.0), ("b", "c", 1.0), ("a", "d", 1.0)])
+    assert [claim.holds for claim in made] == [made[0].p < LEVEL / 2, False, True]
+    assert not any(claim.holds for claim in judged(steps, [("a", "d", 1.0)], level=made[2].p))
+
+
+def test_the_crossing_is_between_two_validations():
+    assert crossing([3.0, 2.0], 2.25, 10) == 17.5
+    assert crossing([2.0], 2.5, 10) == 10.0
+
+
+def test_the_schedule_rises_and_falls_to_zero():
+    rate = schedule(2.0, 40.0)
+    np.testing.assert_allclose([rate(t) for t in (0, 1, 2, 21, 40, 50)], [1.0, 2.0, 2.0, 1.0, 0.0, 0.0], atol=1e-6)
+
+
+def test_every_contestant_is_tuned_by_as_many_runs_and_finds_a_valley():
+    def attempt(rate, horizon, options):
+        apart = abs(np.log2(rate / 0.03)) + abs(np.log2(options.get("momentum", 0.9) / 0.9))
+        needed = 100 * (1 + apart)
+        return Outcome(needed if needed < horizon else None, 1.0, [2.0 + apart])
+
+    first = tuning.first_division(attempt, 0.01, 400, 10)
+    assert len(first.trials) == tuning.RUNS
+    assert 0.02 < first.best.rate < 0.045
+    assert all(trial.horizon % 10 == 0 and trial.horizon <= 400 for trial in first.trials)
+    second = tuning.second_division(attempt, 0.01, 400, 10, {"momentum": 0.95, "nesterov": True})
+    assert len(second.trials) == tuning.BUDGET
+    assert second.best.rank <= first.best.rank
+    assert all(0 < trial.options.get("momentum", 0.5) < 1 for trial in second.trials)
+
+
+def test_every_card_that_needs_no_help_of_the_model_may_run():
+    left_out = {
+        name for name, card in om.registry.items() if card.kind == "wrapper" or "input_moments" in card.extra_args
+    }
+    assert set(om.registry) - left_out <= set(CONTESTANTS)
+    assert {"adamw", "optax.contrib.muon", "optax.contrib.muon-hidden"} <= set(CONTESTANTS)
+
+
+@pytest.mark.slow
+def test_a_quick_run_leaves_a_record_and_the_leaderboard_reads_it(tmp_path):
+    with jax.numpy_rank_promotion("allow"):
+        for _ in range(2):  # the second time every run is remembered
+            track.main(["muon", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    found = leaderboard.records(tmp_path)["quick"]
+    record = found["muon"]
+    assert len(record["tuning"]) == tuning.RUNS
+    assert [run["seed"] for run in record["runs"]] == [0, 1]
+    assert "| muon |" in leaderboard.table(found)
+    other = {**record, "contestant": "adamw", "digest": "another text"}
+    (tmp_path / "quick/adamw.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="its digest is not that of the other records"):
+        leaderboard.records(tmp_path)
+
+
+def test_a_missed_target_claims_no_mean():
+    runs = [{"seed": seed, "steps": steps, "seconds": 1.0} for seed, steps in enumerate((30.0, None))]
+    record = {"contestant": "muon", "division": 1, "tuned": {"rate": 0.1, "horizon": 40}, "runs": runs}
+    assert "1 of 2 reached it" in leaderboard.table({"muon": record})
+    assert leaderboard.claims({"muon": record, "adamw": record}) == []
+
+
+def test_the_page_says_what_the_records_say():
+    found, text = leaderboard.records(), leaderboard.PAGE.read_text()
+    assert leaderboard.between(text, leaderboard.page(found)) == text
+    for name, rows in found.items():
+        assert all(len(leaderboard.steps_of(record)) >= 2 for record in rows.values()), name
+        assert (leaderboard.RECORDS / name / "steps.png").exists()
