@@ -13,6 +13,7 @@ from optax_muon._numbers import require_fraction, require_not_negative, require_
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.linalg.subspace._diagonal_blocks import TimesBlocks, block_size, diagonal_blocks
+from optax_muon.matrices._cut_state import cut_like
 from optax_muon.matrices._leaf import Leaf, matrix_shapes
 from optax_muon.matrices._paths import by_path
 from optax_muon.matrices._reductions import init_state
@@ -116,7 +117,14 @@ def precondition_inputs(
         moments, inverse = jax.lax.cond(
             due, lambda: _renewed(state, input_moments, decay, ridge, eps), lambda: (state.moments, state.inverse)
         )
-        carries = {path: _for_stacks(inverse[path][0], x, table[path]) for path, x in by_path(updates).items()}
+        # The partitioner of an Auto mesh would lay what the products read as it likes, and the next step would compile
+        # again for it.
+        arrays = by_path(updates)
+        moments, inverse = (
+            {path: cut_like(tree[path], x, table[path].spec) for path, x in arrays.items()}
+            for tree in (moments, inverse)
+        )
+        carries = {path: _for_stacks(inverse[path][0], x, table[path]) for path, x in arrays.items()}
         out, _, _ = lift.apply(updates, LiftState(state.count, carries))
         return out, InputMomentsState(count, moments, inverse)
 
