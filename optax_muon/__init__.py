@@ -8,6 +8,7 @@ from optax_muon import linalg as linalg
 from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
+from optax_muon import workers as workers
 from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._options import Leaves as Leaves
 from optax_muon._options import Placement as Placement
@@ -54,6 +55,7 @@ __all__ = [
     "norms",
     "shapes",
     "transforms",
+    "workers",
     # which parameter goes where
     "AssumedLeafWarning",
     "Attention",

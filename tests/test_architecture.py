@@ -19,8 +19,9 @@ LAYERS = {
     "matrices": 2,
     "placement": 3,
     "transforms": 4,
-    "diagnostics": 5,
-    "optimizers": 5,
+    "workers": 5,
+    "diagnostics": 6,
+    "optimizers": 6,
 }
 # Placement takes from matrices what a matrix is, what a parameter is called and how both are cut, not what for.
 PLACEMENT_KNOWS = {"_cut_state", "_leaf", "_paths", "_shard_view"}
@@ -110,7 +111,7 @@ def test_stacks_are_cut_and_joined_in_few_places(path):
     if where.parts[0] not in ("matrices", "placement") and str(where) not in MAY_CUT:
         found = list(mentions(path, CUTTING))
         assert not found, f"{where} cuts parameters into matrices itself, {found}; lift an operation instead"
-    if where.parts[0] in ("transforms", "optimizers", "diagnostics") and str(where) not in MAY_RESHAPE:
+    if where.parts[0] in ("transforms", "workers", "optimizers", "diagnostics") and str(where) not in MAY_RESHAPE:
         found = list(mentions(path, RESHAPING))
         assert not found, f"{where} reshapes or shards, {found}; lift an operation instead"
 
@@ -226,7 +227,7 @@ def test_importing_and_constructing_run_no_jax_operation():
 
 
 def test_every_public_name_has_a_docstring():
-    for module in (om, om.linalg, om.transforms, om.shapes):
+    for module in (om, om.linalg, om.transforms, om.shapes, om.workers):
         for name in dir(module):
             value = getattr(module, name)
             if not name.startswith("_") and (isinstance(value, type) or callable(value)):

@@ -6,8 +6,11 @@ from optax_muon.linalg._arithmetic import FLOAT32 as FLOAT32
 from optax_muon.linalg._arithmetic import Arithmetic as Arithmetic
 from optax_muon.linalg._center import Center as Center
 from optax_muon.linalg._compose import Composed as Composed
+from optax_muon.linalg._entries import RandomEntries as RandomEntries
+from optax_muon.linalg._entries import TopEntries as TopEntries
 from optax_muon.linalg._map import Info as Info
 from optax_muon.linalg._map import MatrixOp as MatrixOp
+from optax_muon.linalg._map import MessageOp as MessageOp
 from optax_muon.linalg._map import SpectralMap as SpectralMap
 from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._nearest import OfSameNorm as OfSameNorm
@@ -81,6 +84,7 @@ from optax_muon.linalg.subspace._lagged_whitening import LaggedWhitening as Lagg
 from optax_muon.linalg.subspace._leading_subspace import LeadingSubspace as LeadingSubspace
 from optax_muon.linalg.subspace._low_rank import RandomizedPolar as RandomizedPolar
 from optax_muon.linalg.subspace._low_rank import RandomizedSVD as RandomizedSVD
+from optax_muon.linalg.subspace._low_rank_part import LowRankPart as LowRankPart
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm as LowRankStorm
 from optax_muon.linalg.subspace._normalize_in_basis import NormalizeInBasis as NormalizeInBasis
 from optax_muon.linalg.subspace._power_step import PowerStep as PowerStep

@@ -53,10 +53,12 @@ class Info(NamedTuple):
     Attributes:
         dual: ``<x, y>`` of every matrix, shape ``(*batch,)``, or None where the operation does not compute it.
         factors: thin ``(a, b)`` with ``a b^T`` the part of ``x`` that a low-rank operation used, or None.
+        message: arrays from which a `MessageOp` makes ``y`` elsewhere, or None.
     """
 
     dual: Any = None
     factors: Any = None
+    message: Any = None
 
 
 class MatrixOp(abc.ABC):
@@ -110,3 +112,19 @@ class MatrixOp(abc.ABC):
                 raise TypeError(f"{owner}.apply needs {name!r}, a stack like x, {x.shape}")
             if others[name].shape != x.shape:
                 raise ValueError(f"{owner}.apply: {name} has shape {others[name].shape} where x has {x.shape}")
+
+
+class MessageOp(MatrixOp):
+    """An operation whose result can be made elsewhere from a few numbers: a compressor.
+
+    `Info.message` has two parts: what differs between workers, and so has to be sent, and what all have alike.
+
+    Attributes:
+        is_linear: whether the mean of what several workers send is what one would send of their mean.
+    """
+
+    is_linear: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def decode(self, sent: Any, common: Any, shape: tuple[int, ...]) -> Float[Array, "*batch m n"]:
+        """Make the result for a stack of ``shape`` from the two parts of `Info.message`."""

@@ -2,7 +2,7 @@
 
 import optax
 
-from optax_muon import transforms
+from optax_muon import transforms, workers
 from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
 from optax_muon._registry import Form, StateSize, card
 from optax_muon._types import DTypeLike, Number
@@ -25,6 +25,7 @@ def sign_muon(
     nesterov: bool = False,
     weight_decay: WeightDecay = 0.0,
     decoupled: bool = False,
+    axis_name: workers.AxisName = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
     state_dtype: DTypeLike | None = None,
@@ -48,23 +49,35 @@ def sign_muon(
         decoupled: False: the decay is part of the gradient, the rule of the first paper. True: it stands beside the
             step, multiplied by the learning rate, as the authors of the error feedback take it: the step is as long
             whatever the gradient is, so a decay inside it only turns it.
+        axis_name: the workers' axis of `jax.shard_map` or `jax.vmap`: each worker averages its own gradients, and the
+            step is the majority's sign, `workers.vote`; with error feedback the mean of all estimates,
+            `workers.exchange`. None: one worker.
         state_dtype: of momentum and estimate.
 
-    Differs from the papers, whose rule is taken as third parties restate it: one worker, without the vote; the sign of
-    an exact zero is zero, not random; EF21-SignMuon has the coupled decay of SignMuon unless ``decoupled``; no optional
+    Differs from the papers, whose rule is taken as third parties restate it: the sign of an exact zero is zero, not
+    random, and so is that of a tie; EF21-SignMuon has the coupled decay of SignMuon unless ``decoupled``; no optional
     polar step.
 
     References:
         Mishra et al., SignMuon, arXiv 2605.16311; github.com/intsystems/SignMuon.
     """
     transforms.require_fraction("sign_muon: momentum", momentum)
-    on = Stages(leaves, placement, state_dtype)
+    on = Stages(workers.own_matrices(leaves, axis_name), placement, state_dtype)
     decay = decayed_weights(weight_decay)
     return optax.chain(
         *([] if decoupled else [decay]),
-        on.ema(momentum, nesterov=nesterov),
+        workers.own_state(on.ema(momentum, nesterov=nesterov), axis_name),
         on.apply(orthogonalizer or best()),
-        on.bind(transforms.signs)(error_feedback=error_feedback),
+        *_agreed(on, axis_name, error_feedback),
         *([decay] if decoupled else []),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _agreed(on: Stages, axis_name: workers.AxisName, error_feedback: bool) -> list[optax.GradientTransformation]:
+    """Take one worker's signs, or what all workers agree on."""
+    if axis_name is None:
+        return [on.bind(transforms.signs)(error_feedback=error_feedback)]
+    if not error_feedback:
+        return [workers.vote(axis_name)]
+    return [on.bind(workers.exchange)(on.bind(transforms.scale_by_mean_sign)(), axis_name)]

@@ -54,6 +54,10 @@ from optax_muon.transforms._lift import apply_to_matrices as apply_to_matrices
 from optax_muon.transforms._lmo import scale_by_lmo as scale_by_lmo
 from optax_muon.transforms._low_rank_momentum import LowRankMomentumState as LowRankMomentumState
 from optax_muon.transforms._low_rank_momentum import low_rank_momentum as low_rank_momentum
+from optax_muon.transforms._messages import Compressor as Compressor
+from optax_muon.transforms._messages import low_rank as low_rank
+from optax_muon.transforms._messages import random_k as random_k
+from optax_muon.transforms._messages import top_k as top_k
 from optax_muon.transforms._migration import migrate as migrate
 from optax_muon.transforms._momentum import NesterovEmaState as NesterovEmaState
 from optax_muon.transforms._momentum import TwoRateEmaState as TwoRateEmaState

@@ -8,13 +8,14 @@ import optax
 from jaxtyping import Array, PyTree
 
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.matrices._paths import map_by_path
+from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._reductions import entries_over, sum_over
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.transforms._messages import Compressor, pack_bits, unpack_bits
 from optax_muon.transforms._precision import promoted
 
 
-def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransformationExtraArgs:
+def scale_by_mean_sign(*, leaves: Leaves | None = None) -> Compressor:
     r"""Keep the signs of every matrix and the mean of its sizes: one bit per entry and one number.
 
     Use it inside `follow`, `step_by_messages` or `error_feedback`, which need a contraction.
@@ -23,7 +24,7 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransfo
         C(X) = \operatorname{mean}|X| \operatorname{sign}(X)
 
     It is a contraction: :math:`\|C(X) - X\|_F^2 = \|X\|_F^2 - \|X\|_1^2 / (mn)`. `optax.scale_by_sign` drops the
-    size.
+    size. Between workers it travels as bits, where an exact zero is a minus.
 
     Args:
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
@@ -31,10 +32,13 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransfo
     State: none.
     """
 
+    def mean(x: Array, leaf: Leaf) -> Array:
+        """Give the mean size of every matrix of one parameter."""
+        return sum_over(jnp.abs(x), leaf) / entries_over(x.shape, leaf)
+
     def compressed(path: str, x: Array, leaf: Leaf) -> Array:
         """Compress the matrices of one parameter."""
-        mean = sum_over(jnp.abs(x), leaf) / entries_over(x.shape, leaf)
-        return (jnp.sign(x) * mean).astype(x.dtype)
+        return (jnp.sign(x) * mean(x, leaf)).astype(x.dtype)
 
     def init_fn(params):
         accepted(params, leaves)  # for its errors alone
@@ -45,7 +49,24 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> optax.GradientTransfo
         del params, extra_args
         return map_by_path(compressed, updates, accepted(updates, leaves)), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    def encode(updates, state):
+        """Pack the signs along the longest axis; a zero goes as minus, which keeps the contraction's equation."""
+        table = accepted(updates, leaves)
+        sent = {path: (pack_bits(x > 0), mean(x, table[path])) for path, x in by_path(updates).items()}
+        return (sent, {}), state
+
+    def decode(sent, common, like):
+        """Give every entry its sign and its matrix's mean size."""
+        del common
+
+        def made(path: str, x: Array, message: tuple[Array, Array]) -> Array:
+            """Unpack one parameter."""
+            bits, size = message
+            return jnp.where(unpack_bits(bits, x.shape), size, -size).astype(x.dtype)
+
+        return map_by_path(made, like, sent)
+
+    return Compressor(init_fn, update_fn, encode, decode, lambda change: scale_by_mean_sign(leaves=change(leaves)))
 
 
 class FollowingState(NamedTuple):

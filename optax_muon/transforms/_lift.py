@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from optax_muon.linalg import FLOAT32, MatrixOp, SpectralMap
+from optax_muon.linalg import FLOAT32, MatrixOp, MessageOp, SpectralMap
 from optax_muon.matrices._cut_state import cut_like
 from optax_muon.matrices._leaf import Leaf, Role, matrix_shapes, restore
 from optax_muon.matrices._paths import by_path, map_by_path
@@ -120,6 +120,20 @@ class Lift:
             return view.local(restore(stacks, table[path], view.shape))
 
         return map_by_path(product, tree, done)
+
+    def decoded(self, messages: dict[str, Any], like: PyTree) -> PyTree:
+        """Make what `apply` makes of ``like`` from the messages of a `MessageOp`, by path, for each stack of a path."""
+        table, op = self.resolve(like), self.op
+        assert isinstance(op, MessageOp)
+
+        def made(path: str, x: Array, parts: Any) -> Array:
+            """Restore one parameter, or this device's part of it."""
+            view = shard_view(x.shape, table[path])
+            shapes = matrix_shapes(view.shape, table[path])
+            stacks = [op.decode(*message, shape) for message, shape in zip(parts, shapes, strict=True)]
+            return view.local(restore(stacks, table[path], view.shape)).astype(x.dtype)
+
+        return map_by_path(made, like, messages)
 
     def _carries(self, x: Array, leaf: Leaf) -> tuple[PyTree, ...]:
         """Make the states of one parameter's matrices, those of all of them wherever they are."""

@@ -11,7 +11,7 @@ from unittest import mock
 import optax
 
 import optax_muon as om
-from optax_muon import transforms
+from optax_muon import transforms, workers
 from optax_muon.linalg import best
 
 WORDS = {
@@ -20,7 +20,7 @@ WORDS = {
     "trace": "heavy_ball",
 }
 # A dtype around stages is none of them, and every card has it, muon inside of a variant too.
-CLEAR = ("chain", "compute_in")
+CLEAR = ("chain", "compute_in", "own_state")
 APPLIED = ("apply_to_matrices", "apply_with_gradients")  # told by what they apply
 OPTAX = (
     "add_decayed_weights", "chain", "ema", "multi_transform", "scale", "scale_by_adam", "scale_by_learning_rate",
@@ -82,7 +82,7 @@ def chain(card: om.Card) -> str:
     watch.made |= {id(value.update): (value, name) for name, value in given.items()}
     theirs = [module for name, module in sys.modules.items() if name.startswith("optax_muon.optimizers._")]
     with contextlib.ExitStack() as stack:
-        for module in (optax, transforms, *theirs):
+        for module in (optax, transforms, workers, *theirs):
             for name in OPTAX if module is optax else list(vars(module)):
                 make = getattr(module, name)
                 if inspect.isfunction(make) and name not in om.registry:  # muon's stages are those of its variants
