@@ -11,10 +11,14 @@ from optax_muon.optimizers._asgo import asgo as asgo
 from optax_muon.optimizers._aurora import aurora as aurora
 from optax_muon.optimizers._conda import conda as conda
 from optax_muon.optimizers._cosmos import cosmos as cosmos
+from optax_muon.optimizers._demuon import demuon as demuon
+from optax_muon.optimizers._diloco import diloco as diloco
 from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._dion2 import dion2 as dion2
 from optax_muon.optimizers._dion3 import dion3 as dion3
+from optax_muon.optimizers._ef21_muon import ef21_muon as ef21_muon
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
+from optax_muon.optimizers._ef_muon_max import ef_muon_max as ef_muon_max
 from optax_muon.optimizers._fismo import fismo as fismo
 from optax_muon.optimizers._freon import freon as freon
 from optax_muon.optimizers._gluon import gluon as gluon
@@ -25,12 +29,14 @@ from optax_muon.optimizers._kaon import kaon as kaon
 from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._limuon import limuon as limuon
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
+from optax_muon.optimizers._loscar import loscar as loscar
 from optax_muon.optimizers._low_rank_muon import low_rank_muon as low_rank_muon
 from optax_muon.optimizers._mano import mano as mano
 from optax_muon.optimizers._mimuon import mimuon as mimuon
 from optax_muon.optimizers._mousse import mousse as mousse
 from optax_muon.optimizers._muadam import muadam as muadam
 from optax_muon.optimizers._mucon import mucon as mucon
+from optax_muon.optimizers._muloco import muloco as muloco
 from optax_muon.optimizers._muon import muon as muon
 from optax_muon.optimizers._muon_bp import muon_bp as muon_bp
 from optax_muon.optimizers._muon_h import muon_h as muon_h
@@ -64,6 +70,7 @@ from optax_muon.optimizers._soft_muon import soft_muon as soft_muon
 from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._spectra import spectra as spectra
 from optax_muon.optimizers._splus import splus as splus
+from optax_muon.optimizers._suda_muon import suda_muon as suda_muon
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_ops as symmetry_ops
 from optax_muon.optimizers._transported_scion import transported_scion as transported_scion

@@ -25,6 +25,7 @@ def gluon(
     norms: Mapping[str, Norm] | None = None,
     radii: Mapping[str, Any] | Any = 1.0,
     momentum: Number = 0.9,
+    estimator: optax.GradientTransformation | None = None,
     orthogonalizer: SpectralMap | None = None,
     leaves: Leaves | None = None,
     placement: Placement | None = None,
@@ -46,15 +47,22 @@ def gluon(
         learning_rate: eta; 1 with `norms.Smoothness`.
         radii: rho, a positive number or a `norms.Radius`, one for all or by key of ``norms``.
         momentum: the decay rate beta, in [0, 1), or a schedule of it.
+        estimator: what makes M of gradients, in place of the average; its own numbers count then, not ``momentum``.
+            Momentum variance reduction of strength gamma (1: STORM) is
+            ``optax.chain(transforms.correct_by_same_batch(gamma * mu / (1 - mu)), transforms.ema(mu))``, or with
+            ``correct_by_last_gradient``, or ``transforms.extrapolated_ema(mu, gamma)``; between many workers it is
+            `workers.marina`, or an average and `workers.exchange`.
         orthogonalizer: of the default norms; default that of `norms.Spectral`.
         state_dtype: of the average.
 
     Differs from the paper: adaptive radii use the momentum's dual norm, which is the gradient's at ``momentum=0``, and
     the theory's constants were not seen in full; ``Smoothness(1 / eta, 0)`` is PolarGrad, ``Smoothness(0, 1 / eta)`` a
-    fixed radius.
+    fixed radius. The forms with variance reduction and those of federated learning are OUR READING of two abstracts.
 
     References:
-        Riabinin et al., Gluon: Making Muon and Scion Great Again, arXiv 2505.13416.
+        Riabinin et al., Gluon: Making Muon and Scion Great Again, arXiv 2505.13416; Qian et al., Muon is Provably
+        Faster with Momentum Variance Reduction, arXiv 2512.16598; Qian et al., Communication-Efficient Gluon in
+        Federated Learning, arXiv 2604.10689.
 
     Example:
         >>> import jax.numpy as jnp, optax_muon as om
@@ -65,7 +73,7 @@ def gluon(
     chosen = om_norms.for_roles(orthogonalizer) | dict(norms or {})
     on = Stages(leaves, placement, state_dtype)
     return optax.chain(
-        on.first_gradient_ema(momentum),
+        on.first_gradient_ema(momentum) if estimator is None else estimator,
         on.apply_by_role(om_norms.oracles(chosen, radii)),
         optax.scale_by_learning_rate(learning_rate),
     )

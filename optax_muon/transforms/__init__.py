@@ -22,6 +22,7 @@ from optax_muon.transforms._by_role import scale_by_role as scale_by_role
 from optax_muon.transforms._cautious_decay import cautious_decay as cautious_decay
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
+from optax_muon.transforms._common_multiple import nearest_common_multiple as nearest_common_multiple
 from optax_muon.transforms._compression import ExactWeightsState as ExactWeightsState
 from optax_muon.transforms._compression import FollowingState as FollowingState
 from optax_muon.transforms._compression import follow as follow
