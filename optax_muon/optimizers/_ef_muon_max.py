@@ -52,8 +52,6 @@ def ef_muon_max(
     return optax.chain(
         on.ema(momentum),
         optax.scale_by_learning_rate(learning_rate, flip_sign=False),
-        on.bind(transforms.error_feedback)(
-            on.bind(transforms.nearest_common_multiple)(on.apply(orthogonalizer or best()))
-        ),
+        on.bind(transforms.error_feedback)(fitted),
         optax.scale(-1.0),
     )

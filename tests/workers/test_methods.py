@@ -81,7 +81,9 @@ METHODS = {
     ),
     "marina": (
         lambda: descends(
-            RATE, workers.marina(optax.identity(), 0.5, AXIS), transforms.apply_to_matrices(POLAR, leaves=LEAVES)
+            RATE,
+            workers.marina(optax.identity(), 0.5, AXIS),
+            transforms.apply_to_matrices(POLAR, leaves=workers.own_matrices(LEAVES, AXIS)),
         ),
         lambda x, data: references.marina(x, data, rate=RATE, coins=coins(0.5)),
         True,
