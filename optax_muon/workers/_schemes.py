@@ -114,8 +114,7 @@ class Ringmaster(Scheme):
 class ParameterAgnostic(Ringmaster):
     r"""Ringmaster that needs no numbers: :math:`R_k = \lfloor \sqrt k \rfloor`, and rates that fall as (k + 1)^(-3/4).
 
-    Its momentum takes the k-th gradient by 1 / sqrt k, as ``transforms.first_gradient_ema(lambda k: 1 - (k + 1) ** -0.5)``
-    does.
+    Its momentum takes the k-th gradient by 1 / sqrt k: ``first_gradient_ema(lambda k: 1 - (k + 1) ** -0.5)``.
 
     References:
         Sadiev et al., Ringmaster LMO, arXiv 2605.18174, github.com/vectozavr/ringmaster-lmo.

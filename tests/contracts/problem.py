@@ -57,8 +57,9 @@ SHARDED = {
 }
 TURNING = {"hyperball", "muon_h", "muown"}  # they turn weights: zero has no direction, and a long step no slope
 AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
-# Times the common rate, where a shape scale makes that one tiny, or where it is an angle or every output's step.
-RATES = {"dion2": 3.0, "dion3": 3.0, "muon_h": 2.0, "nora": 0.4, "splus": 10.0}
+# Times the common rate, where a shape scale makes that one tiny, or where it is an angle, every output's step, or that
+# of meetings.
+RATES = {"diloco": 14.0, "dion2": 3.0, "dion3": 3.0, "loscar": 2.0, "muon_h": 2.0, "nora": 0.4, "splus": 10.0}
 COUNT = 10  # matrices among MATRICES: five alone, two stacked, three fused
 
 

@@ -105,15 +105,15 @@ def test_rennala_with_equal_clocks_is_a_minibatch():
 
 def test_ringleader_steps_along_the_mean_of_all():
     # The first update at 3, when the slow one has sent; the fast one's three gradients are one mean.
-    run = scalar(workers.Ringleader(), [1.0, 3.0], [1.0, -1.0], steps=400, rate=0.05)
-    assert columns(run, "time", "worker")[:2] == [(3, 1), (4, 0)]
+    run = scalar(workers.Ringleader(), [1.0, 3.0], [1.0, -1.0], steps=200, rate=0.05)
+    assert columns(run, "time", "worker")[:2] == [(3, 1), (3, 0)]
     np.testing.assert_allclose(run.params["w"], 0, atol=0.03)
 
 
 def test_rescaled_finds_the_minimum_of_all_and_vanilla_that_of_the_fast():
     for scheme, found in ((workers.Vanilla(), 0.5), (workers.Rescaled(), 0.0)):
-        run = scalar(scheme, [1.0, 3.0], [1.0, -1.0], time=6000, rate=1e-3)
-        np.testing.assert_allclose(run.params["w"], found, atol=2e-3)
+        run = scalar(scheme, [1.0, 3.0], [1.0, -1.0], time=900, rate=5e-3)
+        np.testing.assert_allclose(run.params["w"], found, atol=2e-2)
 
 
 def test_one_seed_has_one_history_and_a_late_gradient_a_smaller_rate():
