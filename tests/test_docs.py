@@ -94,6 +94,7 @@ MENUS = {
     "norms": ["norms.md"],
     "shapes": ["transforms.md"],
     "diagnostics": ["diagnostics.md"],
+    "workers": ["workers.md"],
 }
 
 
