@@ -16,6 +16,7 @@ from optax_muon._types import DTypeLike
     learning_rate=0.1,
     in_place=True,
     defaults={"inner": optax.trace(0.9)},
+    static=("fraction",),
 )
 def loscar(
     learning_rate: optax.ScalarOrSchedule,

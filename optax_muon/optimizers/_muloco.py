@@ -16,6 +16,8 @@ from optax_muon.optimizers._muon import muon
     state=StateSize(3),
     chain="local_steps(nesterov_ema -> orthogonalize -> scale_by_shape -> decay -> learning rate | "
     "average_over -> nesterov_heavy_ball -> learning rate)",
+    # Short runs meet often, and one worker has no use for a heavy ball of meetings.
+    defaults={"period": 4, "outer_momentum": 0.5},
 )
 def muloco(
     learning_rate: optax.ScalarOrSchedule,

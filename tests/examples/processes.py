@@ -11,9 +11,10 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import sys
 import time
+
+from tests.together import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZES = {
@@ -106,12 +107,6 @@ class Run:
             time.sleep(rng.uniform(0, 0.3) if len(self.processes) > 1 else 0)
         for process in self.processes:
             process.join()
-
-
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("localhost", 0))
-        return made.getsockname()[1]
 
 
 def as_slurm(index: int, count: int) -> dict[str, str]:

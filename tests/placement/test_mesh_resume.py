@@ -1,11 +1,6 @@
 """Eight devices, four by two, two, one: a checkpoint goes from any to any, and two processes agree with one."""
 
 import functools
-import os
-import socket
-import subprocess
-import sys
-import textwrap
 
 import jax
 import numpy as np
@@ -16,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
+from tests import together
 
 SHAPES = {"up": (16, 32), "down": (32, 16), "proj": (16, 16)}
 LEAVES = {name: {"kernel": om.Leaf("hidden", 0, 1)} for name in SHAPES}
@@ -107,18 +103,5 @@ PROCESS = """
 
 
 def test_two_processes_agree_with_one_device():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    code = [sys.executable, "-c", textwrap.dedent(PROCESS), port]
-    running = [
-        subprocess.Popen([*code, str(i)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for i in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=240)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
+    said = together.end(together.start(PROCESS, 2, 2))
     assert all("agreed on 4 devices of 2 processes" in text for text in said), said
