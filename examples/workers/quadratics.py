@@ -1,7 +1,7 @@
 """What the papers on many workers claim, on quadratics whose optima differ between workers, and on clocks.
 
-Every worker j has f_j(W) = 1/2 sum D_j (W - T_j)^2, and f is their mean. Rates are tuned over a grid and fall to zero; a
-number is f less its minimum at the mean of all weights, and the workers' spread around it.
+Every worker j has f_j(W) = 1/2 sum D_j (W - T_j)^2, and f is their mean. Rates are tuned over a grid and fall to zero.
+A number is f less its minimum at the mean of all weights, and the workers' spread around it.
 
     python examples/workers/quadratics.py --out docs/records/workers
 """
