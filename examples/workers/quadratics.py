@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -39,7 +40,7 @@ class Quadratics:
         self.best = jnp.sum(self.curves * self.targets, axis=0) / jnp.sum(self.curves, axis=0)
         self.count, self.shape = count, shape
 
-    def gradient(self, w: jax.Array, worker: jax.Array) -> jax.Array:
+    def gradient(self, w: jax.Array, worker: Any) -> jax.Array:
         """Give one worker's gradient."""
         return self.curves[worker] * (w - self.targets[worker])
 
@@ -58,10 +59,10 @@ def train(f: Quadratics, make: Callable, steps: int, masks: jax.Array | None = N
     ``masks``, (steps, workers): whether a worker takes a step of its own at each.
     """
 
-    def run(rate):
-        def one(worker):
+    def run(rate: Any) -> Any:
+        def one(worker: Any) -> Any:
             tx = optax.with_extra_args_support(make(optax.linear_schedule(rate, 0.0, steps)))
-            params = {"up": {"kernel": jnp.zeros(f.shape)}}
+            params: Any = {"up": {"kernel": jnp.zeros(f.shape)}}
 
             def step(carry, active):
                 params, state = carry
@@ -73,7 +74,7 @@ def train(f: Quadratics, make: Callable, steps: int, masks: jax.Array | None = N
             active = jnp.ones((steps, f.count)) if masks is None else masks
             return jax.lax.scan(step, (params, tx.init(params)), active)[1]
 
-        found = jax.vmap(one, axis_name=AXIS)(jnp.arange(f.count))
+        found: Any = jax.vmap(one, axis_name=AXIS)(jnp.arange(f.count))
         mean = jnp.mean(found, axis=0)
         spread = jnp.mean(jnp.sum((found - mean) ** 2, axis=(2, 3)), axis=0)
         return jax.vmap(f.gap)(mean) + spread
@@ -95,7 +96,7 @@ def compression(steps: int) -> dict:
         """Compress, and forget what was left out."""
         orth = transforms.apply_to_matrices(POLAR, leaves=leaves)
         return optax.chain(
-            transforms.ema(0.9), tenth(), workers.average_over(AXIS), orth, optax.scale_by_learning_rate(rate)
+            optax.ema(0.9, debias=False), tenth(), workers.average_over(AXIS), orth, optax.scale_by_learning_rate(rate)
         )
 
     ways = {
@@ -114,7 +115,7 @@ def graphs(steps: int) -> dict:
     def local(rate):
         """Orthogonalise one's own momentum, and mix the weights."""
         return optax.chain(
-            transforms.ema(0.9),
+            optax.ema(0.9, debias=False),
             transforms.apply_to_matrices(POLAR, leaves=leaves),
             optax.scale_by_learning_rate(rate),
             workers.mix_params(workers.Ring(), AXIS),
@@ -144,14 +145,15 @@ def overlapping(rounds: Sequence[int]) -> dict:
         def update_fn(updates, state, params=None):
             before, kept = state
             out, after = merged.update(updates, before, params)
+            count = after.count  # pyright: ignore[reportAttributeAccessIssue]
             moved = jax.tree.map(jnp.add, params, updates)
-            kept = jax.tree.map(lambda k, m: jnp.where((after.count + half) % (2 * half) == 0, m, k), kept, moved)
+            kept = jax.tree.map(lambda k, m: jnp.where((count + half) % (2 * half) == 0, m, k), kept, moved)
             back = jax.tree.map(lambda o, u, k, m: o + jnp.where(o != u, k - m, 0), out, updates, kept, moved)
             return back, (after, kept)
 
         return optax.chain(
             optax.scale_by_learning_rate(rate),
-            optax.GradientTransformation(lambda p: (merged.init(p), p), update_fn),
+            optax.GradientTransformation(lambda params: (merged.init(params), params), update_fn),
         )
 
     ways = {
@@ -232,8 +234,8 @@ def main(argv: list[str] | None = None) -> None:
         for name in args.only or experiments:
             before[name] = experiments[name]()
             print(name, json.dumps(before[name]), flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**provenance(), "quick": quick, "numbers": before}, indent=1) + "\n")
+            args.out.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({**provenance(), "quick": quick, "numbers": before}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class TopEntries(_SomeEntries):
     def decode(self, sent: Any, common: Any, shape: tuple[int, ...]) -> Float[Array, "*batch m n"]:
         """Put the entries that were sent at the places that were sent."""
         del common
-        return self._placed(*sent, shape) if 0 not in shape else sent[0]
+        values, where = sent
+        return self._placed(values, where, shape) if 0 not in shape else values
 
 
 @dataclasses.dataclass(frozen=True)

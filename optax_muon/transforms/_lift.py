@@ -130,7 +130,7 @@ class Lift:
             """Restore one parameter, or this device's part of it."""
             view = shard_view(x.shape, table[path])
             shapes = matrix_shapes(view.shape, table[path])
-            stacks = [op.decode(*message, shape) for message, shape in zip(parts, shapes, strict=True)]
+            stacks = [op.decode(sent, common, shape) for (sent, common), shape in zip(parts, shapes, strict=True)]
             return view.local(restore(stacks, table[path], view.shape)).astype(x.dtype)
 
         return map_by_path(made, like, messages)

@@ -83,7 +83,8 @@ def merge_overlapped(
 
     def update_fn(updates, state, params=None):
         """Send at one step of a round, and add what has arrived at its last."""
-        moved, count = after(updates, params, "merge_overlapped"), optax.safe_increment(state.count)
+        moved = after(updates, params, "merge_overlapped")
+        count = jnp.asarray(optax.safe_increment(state.count))
 
         def send() -> tuple[PyTree, Any]:
             """Compare what this worker sends with the mean of what all send."""
@@ -157,7 +158,8 @@ def local_steps(
     def update_fn(updates, state, params=None, **extra_args):
         """Take an inner step, and every so often an outer one."""
         steps, inside = inner.update(updates, state.inner, params, **extra_args)
-        moved, count = after(steps, params, "local_steps"), optax.safe_increment(state.count)
+        moved = after(steps, params, "local_steps")
+        count = jnp.asarray(optax.safe_increment(state.count))
 
         def meet() -> tuple[PyTree, PyTree, Any]:
             """Step the anchor, and go there."""

@@ -23,7 +23,10 @@ PERIOD = 30
 WHOLE = 4 * SIDE * SIDE  # bytes of one float32 matrix
 UP = {"axis_name": AXIS, "momentum": 0.9}
 METHODS = {
-    "Muon, data-parallel": (lambda: optax.chain(workers.average_over(AXIS), om.muon(0.02)), 1),
+    "Muon, data-parallel": (
+        lambda: optax.chain(workers.average_over(AXIS), om.muon(0.02, leaves=workers.own_matrices(None, AXIS))),
+        1,
+    ),
     "`sign_muon`": (lambda: om.sign_muon(1e-3, axis_name=AXIS), 1),
     "`ef21_muon`, a tenth of the entries": (lambda: om.ef21_muon(0.02, **UP), 1),
     "`ef21_muon`, rank 16": (lambda: om.ef21_muon(0.02, compressor_up=transforms.low_rank(RANK), **UP), 1),
@@ -33,7 +36,7 @@ METHODS = {
     "`suda_muon`, ring, ED": (lambda: om.suda_muon(0.02, axis_name=AXIS), 1),
     "`muloco`, every 30 steps": (lambda: om.muloco(0.02, period=PERIOD, axis_name=AXIS), PERIOD),
     "`loscar`, half, every 30 steps": (
-        lambda: om.loscar(0.02, om.transforms.ema(0.9), period=PERIOD, axis_name=AXIS),
+        lambda: om.loscar(0.02, optax.ema(0.9, debias=False), period=PERIOD, axis_name=AXIS),
         PERIOD,
     ),
 }

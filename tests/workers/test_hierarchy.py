@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -25,7 +26,7 @@ CARDS = {
     "ef21_muon by ranks": lambda leaves: om.ef21_muon(0.1, leaves=leaves, compressor_up=transforms.low_rank(2), **RULE),
     "demuon": lambda leaves: om.demuon(0.1, leaves=leaves, graph=workers.Exponential(), **RULE),
     "muloco": lambda leaves: om.muloco(0.1, leaves=leaves, period=2, **RULE),
-    "loscar": lambda leaves: om.loscar(0.1, transforms.ema(0.8), leaves=leaves, period=2, axis_name=AXIS),
+    "loscar": lambda leaves: om.loscar(0.1, optax.ema(0.8, debias=False), leaves=leaves, period=2, axis_name=AXIS),
 }
 QUICK = {("ef21_muon", "inputs", "checked, Explicit"), ("sign_muon", "outputs", "unchecked, Auto")}
 
