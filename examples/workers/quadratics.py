@@ -33,10 +33,11 @@ RATES = (0.3, 0.1, 0.03, 0.01)
 class Quadratics:
     """Quadratics of some workers, with diagonal curvatures between 0.1 and 1."""
 
-    def __init__(self, count: int, shape: tuple[int, int], seed: int = 0):
+    def __init__(self, count: int, shape: tuple[int, int], seed: int = 0, alike: bool = False):
         rng = np.random.default_rng(seed)
-        self.targets = jnp.asarray(rng.normal(size=(count, *shape)))
-        self.curves = jnp.asarray(rng.uniform(0.1, 1.0, size=(count, *shape)))
+        targets, curves = rng.normal(size=(count, *shape)), rng.uniform(0.1, 1.0, size=(count, *shape))
+        several = [0] * count if alike else range(count)
+        self.targets, self.curves = (jnp.asarray(x[np.array(several)]) for x in (targets, curves))
         self.best = jnp.sum(self.curves * self.targets, axis=0) / jnp.sum(self.curves, axis=0)
         self.count, self.shape = count, shape
 
@@ -53,22 +54,29 @@ def leaves(_):
     return {"up": {"kernel": om.Leaf("hidden", 0, 1)}}
 
 
-def train(f: Quadratics, make: Callable, steps: int, masks: jax.Array | None = None) -> tuple[list, jax.Array]:
+def train(
+    f: Quadratics,
+    make: Callable,
+    steps: int,
+    masks: jax.Array | None = None,
+    rates: Sequence[float] = RATES,
+    end: float = 0,
+) -> tuple[list, jax.Array]:
     """Run all workers with every rate; the best final gap plus spread, with its rate, and its gap at every step.
 
-    ``masks``, (steps, workers): whether a worker takes a step of its own at each.
+    ``masks``, (steps, workers): whether a worker takes a step of its own at each; ``end``: the last rate over the first.
     """
 
     def run(rate: Any) -> Any:
         def one(worker: Any) -> Any:
-            tx = optax.with_extra_args_support(make(optax.linear_schedule(rate, 0.0, steps)))
+            tx = optax.with_extra_args_support(make(optax.linear_schedule(rate, end * rate, steps)))
             params: Any = {"up": {"kernel": jnp.zeros(f.shape)}}
 
             def step(carry, active):
                 params, state = carry
                 grads = jax.tree.map(lambda w: active[worker] * f.gradient(w, worker), params)
                 updates, state = tx.update(grads, state, params)
-                params = optax.apply_updates(params, updates)
+                params: Any = optax.apply_updates(params, updates)
                 return (params, state), params["up"]["kernel"]
 
             active = jnp.ones((steps, f.count)) if masks is None else masks
@@ -80,10 +88,10 @@ def train(f: Quadratics, make: Callable, steps: int, masks: jax.Array | None = N
         return jax.vmap(f.gap)(mean) + spread
 
     compiled = jax.jit(run)
-    curves = jnp.stack([compiled(rate) for rate in RATES])
+    curves = jnp.stack([compiled(rate) for rate in rates])
     last = jnp.nan_to_num(curves[:, -1], nan=jnp.inf)
     best = int(jnp.argmin(last))
-    return [float(last[best]), RATES[best]], curves[best]
+    return [float(last[best]), rates[best]], curves[best]
 
 
 def compression(steps: int) -> dict:
@@ -128,8 +136,8 @@ def graphs(steps: int) -> dict:
 
 
 def overlapping(rounds: Sequence[int]) -> dict:
-    """Eight workers of 8 to 1 steps in the time of 8, and as much again while half of the entries are on their way."""
-    f = Quadratics(8, (4, 5))
+    """Eight workers of 8 to 1 steps in the time of 8, as much again with half of the entries on their way; one f for all."""
+    f = Quadratics(8, (4, 5), alike=True)
     count, half = f.count, 8
     t = np.arange(2 * half * max(rounds))
     speed = np.arange(count, 0, -1)
@@ -163,7 +171,7 @@ def overlapping(rounds: Sequence[int]) -> dict:
     }
     found = {}
     for name, (make, masks) in ways.items():
-        _, curve = train(f, make, len(t), jnp.asarray(masks, float))
+        _, curve = train(f, make, len(t), jnp.asarray(masks, float), rates=(0.03,), end=1)
         found[name] = [float(curve[2 * half * r - 1]) for r in rounds]
     return found
 

@@ -48,10 +48,9 @@ def gluon(
         radii: rho, a positive number or a `norms.Radius`, one for all or by key of ``norms``.
         momentum: the decay rate beta, in [0, 1), or a schedule of it.
         estimator: what makes M of gradients, in place of the average; its own numbers count then, not ``momentum``.
-            Momentum variance reduction of strength gamma (1: STORM) is
-            ``optax.chain(transforms.correct_by_same_batch(gamma * mu / (1 - mu)), optax.ema(mu, debias=False))``, or with
-            ``correct_by_last_gradient``, or ``transforms.extrapolated_ema(mu, gamma)``; between many workers it is
-            `workers.marina`, or an average and `workers.exchange`.
+            Variance reduction of strength gamma (1: STORM) is `transforms.correct_by_same_batch` or
+            `transforms.correct_by_last_gradient`, of ``gamma * mu / (1 - mu)``, before ``optax.ema(mu, debias=False)``;
+            between many workers it is `workers.marina`, or an average and `workers.exchange`.
         orthogonalizer: of the default norms; default that of `norms.Spectral`.
         state_dtype: of the average.
 

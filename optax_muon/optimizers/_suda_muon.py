@@ -51,9 +51,8 @@ def suda_muon(
             look-ahead.
         state_dtype: of momentum and estimate.
 
-    Differs from the paper by what of it was seen, the abstract: how V is mixed was not, and is as in DeMuon; its claim
-    over DeMuon does not show on quadratics. The paper says of itself that it was written by a machine's pipeline, and
-    no review is known.
+    Differs from the paper by what of it was seen, the abstract: how V is mixed was not, and is as in DeMuon. The paper
+    says of itself that it was written by a machine's pipeline, and no review is known.
 
     References:
         Zhang, Kong, Geng, Huang, SUDA-Muon, arXiv 2604.23980; Alghunaim and Yuan, SUDA.

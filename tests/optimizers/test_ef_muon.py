@@ -69,3 +69,39 @@ def test_state_and_options():
     assert floats_per_parameter(om.ef_muon(0.1), {"up": {"kernel": jnp.zeros((4, 6))}}) == 2
     with pytest.raises(ValueError, match="momentum"):
         om.ef_muon(0.1, momentum=1.0)
+
+
+def ef_muon_max(weights, gradients, *, rate, momentum):
+    """Parshakova et al., arXiv 2605.08980, OUR READING: one multiple for all matrices, in NumPy."""
+    average, error = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    for step in gradients:
+        average = [momentum * m + (1 - momentum) * g for m, g in zip(average, step, strict=True)]
+        whole = [rate * m + e for m, e in zip(average, error, strict=True)]
+        parts = [np.linalg.svd(p, full_matrices=False) for p in whole]
+        multiple = sum(s.sum() for _, s, _ in parts) / sum(len(s) for _, s, _ in parts)
+        steps = [multiple * u @ vh for u, _, vh in parts]
+        error = [p - d for p, d in zip(whole, steps, strict=True)]
+        weights = [w - d for w, d in zip(weights, steps, strict=True)]
+    return weights
+
+
+def test_under_one_norm_all_matrices_share_a_length():
+    rng = np.random.default_rng(0)
+    shapes, options = {"up": (4, 6), "down": (5, 3)}, {"momentum": 0.8}
+    weights = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    gradients = [{name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(10)]
+    leaves = dict.fromkeys(shapes, om.Leaf("hidden", 0, 1))
+    with jax.enable_x64(True):
+        tx = om.ef_muon_max(0.1, orthogonalizer=POLAR, leaves=leaves, **options)
+        got = harness.run(tx, weights, gradients)
+        expected = ef_muon_max(list(weights.values()), [list(g.values()) for g in gradients], rate=0.1, **options)
+        for x, y in zip(got.values(), expected, strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-10)
+        # Of one matrix it is EF-Muon, whatever its size.
+        for size in (1.0, 1e30):
+            one = {"up": size * jnp.asarray(gradients[0]["up"], jnp.float32)}
+            both = [
+                jax.jit(tx.update)(one, tx.init(one))[0]["up"]
+                for tx in (make(0.1, orthogonalizer=POLAR, leaves=leaves) for make in (om.ef_muon, om.ef_muon_max))
+            ]
+            np.testing.assert_allclose(both[1] / size, both[0] / size, rtol=1e-5)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import optax_muon as om
@@ -59,3 +60,24 @@ def test_both_ends_of_the_adaptive_radius():
     muon = one_step(om.muon(0.1, momentum=0.0, shape_scale=om.shapes.Constant(1.0), orthogonalizer=EXACT), grads)
     fixed = one_step(om.gluon(1.0, norms=norms, radii=om.norms.Smoothness(0, 10)), grads)
     np.testing.assert_allclose(fixed, muon, atol=1e-6)
+
+
+def test_a_variance_reduced_estimator_is_the_gradient_where_there_is_no_noise():
+    """STORM: M = g + mu (M - g at the previous weights), so that exact gradients leave M the gradient."""
+    weights = only(np.random.default_rng(1).normal(size=(4, 5)))
+    storm = optax.chain(om.transforms.correct_by_same_batch(0.8 / 0.2), optax.ema(0.8, debias=False))
+    norms = {"hidden": om.norms.Spectral(EXACT)}
+    walked = []
+    for tx in (om.gluon(0.1, norms=norms, estimator=storm), om.gluon(0.1, norms=norms, momentum=0.0)):
+        tx = optax.with_extra_args_support(tx)
+
+        def step(carry, _, tx=tx):
+            params, before, state = carry
+            grads, old = (jax.tree.map(lambda w: 0.5 * w + jnp.arange(5.0), at) for at in (params, before))
+            updates, state = tx.update(grads, state, params, grads_at_previous_params=old)
+            return (optax.apply_updates(params, updates), params, state), None
+
+        with jax.numpy_rank_promotion("allow"):
+            start = (weights, weights, tx.init(weights))
+            walked.append(jax.lax.scan(step, start, None, 6)[0][0])
+    np.testing.assert_allclose(walked[0]["up"]["kernel"], walked[1]["up"]["kernel"], atol=1e-5)
