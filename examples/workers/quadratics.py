@@ -64,7 +64,7 @@ def train(
 ) -> tuple[list, jax.Array]:
     """Run all workers with every rate; the best final gap plus spread, with its rate, and its gap at every step.
 
-    ``masks``, (steps, workers): whether a worker takes a step of its own at each; ``end``: the last rate over the first.
+    ``masks``, (steps, workers): whether a worker takes a step of its own at each; ``end``: last rate over first.
     """
 
     def run(rate: Any) -> Any:
@@ -136,7 +136,7 @@ def graphs(steps: int) -> dict:
 
 
 def overlapping(rounds: Sequence[int]) -> dict:
-    """Eight workers of 8 to 1 steps in the time of 8, as much again with half of the entries on their way; one f for all."""
+    """Eight workers of one f, of 8 to 1 steps, and as many again while half of the entries are on their way."""
     f = Quadratics(8, (4, 5), alike=True)
     count, half = f.count, 8
     t = np.arange(2 * half * max(rounds))

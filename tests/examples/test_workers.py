@@ -11,7 +11,7 @@ RECORD = pathlib.Path(__file__).resolve().parents[2] / "docs/records/workers"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quadratics", "gpt"])
+@pytest.mark.parametrize("name", ["quadratics", "small_gpt"])
 def test_a_quick_run_leaves_its_numbers(name, tmp_path):
     script = importlib.import_module(f"workers.{name}")
     with jax.numpy_rank_promotion("allow"):
@@ -36,7 +36,7 @@ def test_the_record_shows_what_the_page_says():
 
 
 def test_the_gpt_s_record_has_all_six_ways_and_what_they_sent():
-    results = json.loads((RECORD / "gpt.json").read_text())["results"]
+    results = json.loads((RECORD / "small_gpt.json").read_text())["results"]
     assert len(results) == 6
     sent = {name: result["rows"][-1]["bytes"] for name, result in results.items()}
     assert sent["vote"] < sent["EF21, a tenth"] < sent["data-parallel Muon"]

@@ -3,7 +3,7 @@
 Every worker reads batches of its own. Loss of the mean of all weights on text that none has seen, against steps, and
 against what one worker has sent.
 
-    python examples/workers/gpt.py --out docs/records/workers
+    python examples/workers/small_gpt.py --out docs/records/workers
 """
 
 import argparse
@@ -144,7 +144,7 @@ def draw(results: dict[str, dict], over: str, label: str) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run all ways, and write ``gpt.json`` and both pictures."""
+    """Run all ways, and write ``small_gpt.json`` and both pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/workers"), help="(%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the smallest run, to see that it works")
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name}: {last} in {time.process_time() - began:.0f} s of CPU", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     record = {**provenance(), "text": corpus.digest, "sizes": dataclasses.asdict(sizes), "results": results}
-    (args.out / "gpt.json").write_text(json.dumps(record, indent=1) + "\n")
+    (args.out / "small_gpt.json").write_text(json.dumps(record, indent=1) + "\n")
     draw(results, "step", "steps").savefig(args.out / "steps.png", dpi=110)
     draw(results, "bytes", "bytes that one worker has sent").savefig(args.out / "bytes.png", dpi=110)
 
