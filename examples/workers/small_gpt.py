@@ -60,22 +60,27 @@ def split(make: Callable[..., optax.GradientTransformation], rate: float, **opti
     return built
 
 
+def whole(leaves):
+    """Say that every worker has whole matrices, as the cards that talk do by themselves."""
+    return om.workers.own_matrices(leaves, AXIS)
+
+
 def data_parallel(leaves, steps):
     """One Muon on the mean gradient."""
-    muon = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=leaves)
+    muon = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=whole(leaves))
     return optax.chain(om.workers.average_over(AXIS), muon)
 
 
 def loscar(leaves, steps):
     """Local Muon and AdamW, a random half of whose weights is averaged while they go on."""
-    local = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=leaves)
+    local = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=whole(leaves))
     merge = om.workers.merge_overlapped(PERIOD, AXIS, overlap=2, fraction=0.5, leaves=leaves)
     return optax.chain(local, merge)
 
 
 def muloco(leaves, steps):
     """Local Muon and AdamW, and a Nesterov step along the mean of what they did."""
-    local = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=leaves)
+    local = om.for_matrices(om.muon(optax.linear_schedule(0.02, 0.0, steps)), optax.adamw(3e-3), leaves=whole(leaves))
     return om.diloco(0.7, local, period=PERIOD, momentum=0.6, axis_name=AXIS)
 
 
@@ -95,7 +100,7 @@ def train(corpus: Corpus, sizes: Sizes, name: str) -> dict:
     model = GPT(config)
     tokens = jnp.zeros((1, sizes.context), jnp.int32)
     params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
-    leaves = om.leaves_from_flax(model, jax.random.key(0), tokens)
+    leaves = om.leaves_from_flax(model, tokens)
     tx = optax.with_extra_args_support(METHODS[name](leaves, sizes.steps))
     held_out = windows(corpus.valid, 64, sizes.context)
 
