@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
 from track.engine import Outcome
 
 RUNS = 15  # of the first division
