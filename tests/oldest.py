@@ -30,6 +30,7 @@ OLDEST = (
     "optimizers/test_muon.py",
     "optimizers/test_soap.py",
     "diagnostics/test_report.py",
+    "workers/test_vote.py",
     "examples/test_options.py",
     "examples/test_gpt.py::test_quickstart",
     "test_packaging.py",

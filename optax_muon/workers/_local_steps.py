@@ -12,7 +12,7 @@ from optax_muon._numbers import is_known, require_whole
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.transforms import random_k
 from optax_muon.workers._exchange import Sender
-from optax_muon.workers._mixing import after
+from optax_muon.workers._mixing import params_after
 from optax_muon.workers._worker_axis import AxisName, own
 
 
@@ -83,7 +83,7 @@ def merge_overlapped(
 
     def update_fn(updates, state, params=None):
         """Send at one step of a round, and add what has arrived at its last."""
-        moved = after(updates, params, "merge_overlapped")
+        moved = params_after(updates, params, "merge_overlapped")
         count = jnp.asarray(optax.safe_increment(state.count))
 
         def send() -> tuple[PyTree, Any]:
@@ -158,7 +158,7 @@ def local_steps(
     def update_fn(updates, state, params=None, **extra_args):
         """Take an inner step, and every so often an outer one."""
         steps, inside = inner.update(updates, state.inner, params, **extra_args)
-        moved = after(steps, params, "local_steps")
+        moved = params_after(steps, params, "local_steps")
         count = jnp.asarray(optax.safe_increment(state.count))
 
         def meet() -> tuple[PyTree, PyTree, Any]:

@@ -34,7 +34,7 @@ def mix_params(graph: Graph, axis_name: AxisName) -> optax.GradientTransformatio
 
     def update_fn(updates, params):
         """Mix the parameters after the update."""
-        moved = graph.mix(after(updates, params, "mix_params"), axis_name)
+        moved = graph.mix(params_after(updates, params, "mix_params"), axis_name)
         return jax.tree.map(lambda y, w, u: (y - w).astype(u.dtype), moved, params, updates)
 
     return optax.stateless(update_fn)
@@ -88,9 +88,9 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
         _require_stable(graph, worker_count(axis_name, "suda"), backbone)
         if backbone == "extra":
             # A = I: the step itself is not mixed.
-            moved = after(updates, mix(params), "suda")
+            moved = params_after(updates, mix(params), "suda")
         else:
-            moved = mix(after(updates, params, "suda"))
+            moved = mix(params_after(updates, params, "suda"))
             moved = mix(moved) if backbone == "gt" else moved
         primal = jax.tree.map(lambda x, z: x - z, moved, state.dual)
         apart = _less_mixed(primal, mix)
@@ -101,7 +101,7 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def after(updates: PyTree, params: PyTree | None, owner: str) -> PyTree:
+def params_after(updates: PyTree, params: PyTree | None, owner: str) -> PyTree:
     """Give the parameters after an update.
 
     Raises:
