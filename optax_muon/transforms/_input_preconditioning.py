@@ -117,18 +117,22 @@ def precondition_inputs(
         moments, inverse = jax.lax.cond(
             due, lambda: _renewed(state, input_moments, decay, ridge, eps), lambda: (state.moments, state.inverse)
         )
-        # The partitioner of an Auto mesh would lay what the products read as it likes, and the next step would compile
-        # again for it.
         arrays = by_path(updates)
-        moments, inverse = (
-            {path: cut_like(tree[path], x, table[path].spec) for path, x in arrays.items()}
-            for tree in (moments, inverse)
-        )
+        moments, inverse = (_kept_in_place(tree, arrays, table) for tree in (moments, inverse))
         carries = {path: _for_stacks(inverse[path][0], x, table[path]) for path, x in arrays.items()}
         out, _, _ = lift.apply(updates, LiftState(state.count, carries))
         return out, InputMomentsState(count, moments, inverse)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _kept_in_place(tree: PyTree, arrays: Mapping[str, Array], table: Mapping[str, Leaf]) -> dict[str, Any]:
+    """Cut states as they were made.
+
+    The partitioner of an Auto mesh would place what the products read as it likes, and the next step would compile
+    again for it.
+    """
+    return {path: cut_like(tree[path], x, table[path].spec) for path, x in arrays.items()}
 
 
 def _renewed(state: InputMomentsState, given: Any, decay: Any, ridge: Any, eps: float) -> tuple[PyTree, PyTree]:

@@ -33,3 +33,11 @@ def test_the_record_shows_what_the_page_says():
     for row in numbers["clocks"].values():
         assert row["Ringmaster"] < row["Rennala"]
     assert abs(numbers["Rescaled"]["Rescaled"]) < 0.02 < abs(numbers["Rescaled"]["Vanilla"] - 0.02)
+
+
+def test_the_gpt_s_record_has_all_six_ways_and_what_they_sent():
+    results = json.loads((RECORD / "small_gpt.json").read_text())["results"]
+    assert len(results) == 6
+    sent = {name: result["rows"][-1]["bytes"] for name, result in results.items()}
+    assert sent["vote"] < sent["EF21, a tenth"] < sent["data-parallel Muon"]
+    assert all(result["rows"][-1]["loss"] < result["rows"][0]["loss"] - 0.5 for result in results.values())
