@@ -12,6 +12,7 @@ from optax_muon import workers as workers
 from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._options import Leaves as Leaves
 from optax_muon._options import Placement as Placement
+from optax_muon._privacy_spent import privacy_spent as privacy_spent
 from optax_muon._registry import Card as Card
 from optax_muon._registry import StateSize as StateSize
 from optax_muon._registry import registry as registry
@@ -36,6 +37,7 @@ from optax_muon.placement import Local as Local
 from optax_muon.placement import OnShards as OnShards
 from optax_muon.placement import OverMesh as OverMesh
 from optax_muon.placement import PlacementReport as PlacementReport
+from optax_muon.transforms import clipped_gradient as clipped_gradient
 from optax_muon.transforms import eval_params as eval_params
 from optax_muon.transforms import migrate as migrate
 from optax_muon.transforms import multi_steps as multi_steps
@@ -81,11 +83,13 @@ __all__ = [
     "PlacementReport",
     "placement_report",
     # in the training loop
+    "clipped_gradient",
     "eval_params",
     "inject_hyperparams",
     "migrate",
     "multi_steps",
     "previous_params",
+    "privacy_spent",
     "remember_previous_params",
     "step_with_two_gradients",
     # the collection of named optimizers
@@ -107,6 +111,7 @@ __all__ = [
     "dion2",
     "dion3",
     "ef21_muon",
+    "dp_muon",
     "ef_muon",
     "ef_muon_max",
     "fismo",

@@ -39,12 +39,15 @@ from optax_muon.linalg.orthogonal._gram_newton_schulz import GramNewtonSchulz as
 from optax_muon.linalg.orthogonal._gram_normalizer import AOL as AOL
 from optax_muon.linalg.orthogonal._gram_normalizer import PowerIteration as PowerIteration
 from optax_muon.linalg.orthogonal._gram_normalizer import Schatten4 as Schatten4
+from optax_muon.linalg.orthogonal._heat_corrected import HeatCorrected as HeatCorrected
 from optax_muon.linalg.orthogonal._minimax import minimax_coefficients as minimax_coefficients
 from optax_muon.linalg.orthogonal._newton_schulz import NewtonSchulz as NewtonSchulz
 from optax_muon.linalg.orthogonal._normalizer import Frobenius as Frobenius
 from optax_muon.linalg.orthogonal._normalizer import Normalizer as Normalizer
 from optax_muon.linalg.orthogonal._plain_or_gram import PlainOrGram as PlainOrGram
 from optax_muon.linalg.orthogonal._table import Coefficients as Coefficients
+from optax_muon.linalg.orthogonal._taylor import AtMostOne as AtMostOne
+from optax_muon.linalg.orthogonal._taylor import taylor_coefficients as taylor_coefficients
 from optax_muon.linalg.spectral._by_svd import BySVD as BySVD
 from optax_muon.linalg.spectral._by_svd import ExactMap as ExactMap
 from optax_muon.linalg.spectral._cap import LIPSCHITZ_CAP_2025 as LIPSCHITZ_CAP_2025

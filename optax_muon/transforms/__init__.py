@@ -71,6 +71,11 @@ from optax_muon.transforms._params_average import ParamsEmaState as ParamsEmaSta
 from optax_muon.transforms._params_average import average_params as average_params
 from optax_muon.transforms._placement_report import placement_report as placement_report
 from optax_muon.transforms._precision import compute_in as compute_in
+from optax_muon.transforms._private_mean import clipped_gradient as clipped_gradient
+from optax_muon.transforms._private_mean import private_mean as private_mean
+from optax_muon.transforms._private_noise import PrivateNoiseState as PrivateNoiseState
+from optax_muon.transforms._private_noise import add_private_noise as add_private_noise
+from optax_muon.transforms._private_noise import noise_deviations as noise_deviations
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
 from optax_muon.transforms._quantize_state import QuantizedState as QuantizedState
 from optax_muon.transforms._quantize_state import quantize_state as quantize_state
