@@ -4,7 +4,7 @@ import inspect
 
 import optax_muon as om
 from optax_muon import linalg, norms
-from optax_muon.transforms._input_preconditioning import _FromInputs
+from optax_muon.linalg.subspace._diagonal_blocks import TimesBlocks
 from optax_muon.transforms._kronecker_metric import _Again
 from optax_muon.transforms._rotated import _Back, _Into, _Turn
 from optax_muon.transforms._smoothness import _ChangeRate
@@ -37,7 +37,7 @@ OPS = [
     _Again(linalg.KroneckerWhitening()),
     _Back(linalg.IdentityBasis()),
     _ChangeRate(norms.Spectral()),
-    _FromInputs(),
+    TimesBlocks(),
     _Into(linalg.IdentityBasis()),
     _Turn(),
 ]
