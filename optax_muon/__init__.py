@@ -9,6 +9,7 @@ from optax_muon import norms as norms
 from optax_muon import shapes as shapes
 from optax_muon import transforms as transforms
 from optax_muon import workers as workers
+from optax_muon import zeroth_order as zeroth_order
 from optax_muon._inject import inject_hyperparams as inject_hyperparams
 from optax_muon._options import Leaves as Leaves
 from optax_muon._options import Placement as Placement
@@ -58,6 +59,7 @@ __all__ = [
     "shapes",
     "transforms",
     "workers",
+    "zeroth_order",
     # which parameter goes where
     "AssumedLeafWarning",
     "Attention",
@@ -100,6 +102,8 @@ __all__ = [
     "adago",
     "adam_mini",
     "adamuon",
+    "adanaged",
+    "adaptive_muon",
     "amuse",
     "asgo",
     "aurora",
@@ -169,4 +173,5 @@ __all__ = [
     "symmetry_compatible",
     "symmetry_ops",
     "transported_scion",
+    "zo_muon",
 ]

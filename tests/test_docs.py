@@ -95,6 +95,7 @@ MENUS = {
     "shapes": ["transforms.md"],
     "diagnostics": ["diagnostics.md"],
     "workers": ["workers.md"],
+    "zeroth_order": ["gradient-free.md"],
 }
 
 

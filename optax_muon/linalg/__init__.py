@@ -91,6 +91,7 @@ from optax_muon.linalg.subspace._low_rank_part import LowRankPart as LowRankPart
 from optax_muon.linalg.subspace._low_rank_storm import LowRankStorm as LowRankStorm
 from optax_muon.linalg.subspace._normalize_in_basis import NormalizeInBasis as NormalizeInBasis
 from optax_muon.linalg.subspace._power_step import PowerStep as PowerStep
+from optax_muon.linalg.subspace._random_subspace import RandomSubspace as RandomSubspace
 from optax_muon.linalg.subspace._rank_fraction import RankFraction as RankFraction
 from optax_muon.linalg.subspace._sketch import ColumnSketch as ColumnSketch
 from optax_muon.linalg.subspace._sketch import GaussianSketch as GaussianSketch

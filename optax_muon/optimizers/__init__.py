@@ -6,6 +6,8 @@ from optax_muon._renamed import renamed_names as _renamed_names
 from optax_muon.optimizers._adago import adago as adago
 from optax_muon.optimizers._adam_mini import adam_mini as adam_mini
 from optax_muon.optimizers._adamuon import adamuon as adamuon
+from optax_muon.optimizers._adanaged import adanaged as adanaged
+from optax_muon.optimizers._adaptive_muon import adaptive_muon as adaptive_muon
 from optax_muon.optimizers._amuse import amuse as amuse
 from optax_muon.optimizers._asgo import asgo as asgo
 from optax_muon.optimizers._aurora import aurora as aurora
@@ -75,6 +77,7 @@ from optax_muon.optimizers._suda_muon import suda_muon as suda_muon
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_ops as symmetry_ops
 from optax_muon.optimizers._transported_scion import transported_scion as transported_scion
+from optax_muon.optimizers._zo_muon import zo_muon as zo_muon
 
 if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
     __getattr__ = _renamed_names(__name__, {"symmetry_rules": "symmetry_ops"})

@@ -67,6 +67,8 @@ from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo
+from optax_muon.transforms._parameter_free import ParameterFreeState as ParameterFreeState
+from optax_muon.transforms._parameter_free import parameter_free as parameter_free
 from optax_muon.transforms._params_average import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._params_average import average_params as average_params
 from optax_muon.transforms._placement_report import placement_report as placement_report

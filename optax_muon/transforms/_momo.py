@@ -85,11 +85,11 @@ def momo(
             if value is None or params is None:
                 raise ValueError("momo: with a lower_bound, update needs params and value, the loss at the parameters")
             cut = cutting_axes(updates, leaves)
-            now = (value - _inner(params, updates, cut)).astype(intercept.dtype)
+            now = (value - inner_of_trees(params, updates, cut)).astype(intercept.dtype)
             intercept = jnp.where(state.count == 0, now, decay * intercept + (1 - decay) * now).astype(now.dtype)
             rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-            gap = jnp.maximum(intercept + _inner(params, average, cut) - lower_bound, 0)
-            descent = rate * _inner(average, steps, cut)
+            gap = jnp.maximum(intercept + inner_of_trees(params, average, cut) - lower_bound, 0)
+            descent = rate * inner_of_trees(average, steps, cut)
             # Written so that nothing is divided by zero where M is zero: no descent, no truncation.
             kept = jnp.where(descent > gap, gap / jnp.where(descent > gap, descent, 1), 1)
             # A NaN compares false and would be kept as 1; it must be seen.
@@ -105,7 +105,7 @@ def _wide(tree: PyTree) -> Any:
     return jnp.finfo(accumulator_dtype(jnp.result_type(jnp.float16, *jax.tree.leaves(tree)))).dtype
 
 
-def _inner(a: PyTree, b: PyTree, cut: Mapping[str, tuple[str, ...]]) -> Array:
+def inner_of_trees(a: PyTree, b: PyTree, cut: Mapping[str, tuple[str, ...]]) -> Array:
     """Pair two trees in float32 or wider; ``cut`` are the axes of the caller's own map that cut their arrays."""
 
     def pair(path: str, x: Array, y: Array) -> Array:

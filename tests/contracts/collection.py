@@ -28,6 +28,7 @@ OPS = [
     linalg.PowerHammer(1.0),
     linalg.PowerStep(rank=2),
     linalg.RandomEntries(0.3),
+    linalg.RandomSubspace(2),
     linalg.RandomizedPolar(rank=2),
     linalg.SketchedThresholdClip(linalg.ConstantThreshold(1.0), linalg.RandomizedSVD(rank=2)),
     linalg.Spectrum(),

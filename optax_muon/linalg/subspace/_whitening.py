@@ -151,10 +151,11 @@ class OneSidedWhitening(GradientOp):
     written for a matrix with at most as many rows as columns; else from the right.
 
     Args:
-        decay: beta; at 0 with the gradient itself as input, Y is its polar factor.
+        decay: beta; at 0 with the gradient itself as input, Y is its polar factor. None: a sum, which never forgets.
         refresh: when and how the basis of S follows.
         eps: eigenvalues below this fraction of the largest count as zero, and are left out.
         how: set by `at`.
+        start: S begins at this times I, in units of squared gradients.
 
     State: 2 min(m, n)^2 floats for an m x n matrix.
 
@@ -162,20 +163,21 @@ class OneSidedWhitening(GradientOp):
         An et al., ASGO, arXiv 2503.20762, github.com/infinity-stars/ASGO.
     """
 
-    decay: Number = 0.8
+    decay: Number | None = 0.8
     refresh: Refresh = Refresh(every=1, method="decompose")
     eps: float | None = None
     how: Any = KEEP
+    start: Number = 0.0
 
     def at(self, count: Array) -> "OneSidedWhitening":
         """Return the operation as it is at update ``count``, from zero."""
         return dataclasses.replace(self, how=self.refresh.how(count))
 
     def init(self, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
-        """Start from a factor of zero and a basis of I."""
+        """Start from a factor of ``start`` times I, and a basis of I."""
         n, wide = min(shape[-2:]), accumulator_dtype(dtype)
-        full = (*shape[:-2], n, n)
-        return {"factor": jnp.zeros(full, wide), "basis": jnp.broadcast_to(jnp.eye(n, dtype=wide), full)}
+        identity = jnp.broadcast_to(jnp.eye(n, dtype=wide), (*shape[:-2], n, n))
+        return {"factor": jnp.asarray(self.start, wide) * identity, "basis": identity}
 
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Any, *, key: Array | None = None, **others: Array
@@ -188,7 +190,8 @@ class OneSidedWhitening(GradientOp):
         dtype = x.dtype
         g, x = (summable(a.astype(accumulator_dtype(x.dtype))) for a in (others["gradient"], x))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
-        factor = self.decay * carry["factor"] + (1 - self.decay) * gram(of_squarable_size(g), side)
+        kept, new = (1.0, 1.0) if self.decay is None else (self.decay, 1 - self.decay)
+        factor = kept * carry["factor"] + new * gram(of_squarable_size(g), side)
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
         # As for a pseudo-inverse: what rounding leaves of zero eigenvalues must not be inverted.
