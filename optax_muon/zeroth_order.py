@@ -100,7 +100,7 @@ def slopes(
     """
     require_finite_positive("zeroth_order", radius=radius)
     require_whole("zeroth_order: queries", queries)
-    here = None if central else loss(params)
+    here = jnp.zeros([]) if central else loss(params)
 
     def measure(_: None, j: Array) -> tuple[None, Array]:
         """Measure the slope along one direction."""

@@ -106,8 +106,9 @@ def parameter_free(
         step = jnp.where(flat, state.step, jnp.sqrt(largest / jnp.where(flat, 1, curvature)))
         # A length of zero would never be left again, and would divide the next change.
         step = jnp.where(step == 0, state.step, step)
-        numbers = [x.astype(state.step.dtype) for x in (step, curvature, descent, largest)]
+        step, curvature, descent, largest = (x.astype(state.step.dtype) for x in (step, curvature, descent, largest))
         moves = jax.tree.map(lambda x: (step * x).astype(x.dtype), direction)
-        return moves, ParameterFreeState(optax.safe_increment(state.count), *numbers, updates, direction)
+        count = optax.safe_increment(state.count)
+        return moves, ParameterFreeState(count, step, curvature, descent, largest, updates, direction)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
