@@ -131,6 +131,10 @@ def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float
     This is the relative error of the linear minimisation oracle over the spectral ball through ``Y``; the decrease of a
     step of given spectral norm shrinks by this fraction to first order.
 
+    It stays informative where the smallest singular value vanishes, the degenerate case of Qian and Richtarik: for
+    diag(1/2, e/2) with e = 1e-8 and five steps of the tuned quintic without a norm before, Y is about diag(0.77, 0).
+    Its distance to the polar factor is 1, for any e; the gap is e, since what was missed carries nothing.
+
     Args:
         x: momenta. Zero has gap 0, NaN gives NaN.
         orthogonalizer: a map of `optax_muon.linalg`.
@@ -139,6 +143,9 @@ def lmo_gap(x: Float[Array, "*batch m n"], orthogonalizer: SpectralMap) -> Float
         TypeError: for integer matrices.
 
     Cost: no HVP; two decompositions and one orthogonalisation.
+
+    References:
+        Qian and Richtarik, arXiv 2606.21581, of which the abstract was found.
     """
     # The map sees the matrix itself: a smooth one depends on its scale.
     y = orthogonalizer.apply(x).astype(accumulator_dtype(x.dtype))

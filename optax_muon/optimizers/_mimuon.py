@@ -47,8 +47,9 @@ def mimuon(
             the Frobenius norm instead.
         momentum: the decay rate mu, in [0, 1); the paper's beta is 1 - mu.
 
-    Differs from the paper where its sources do: two of three gate on the gap, one on the norm; the threshold was not
-    found, so there is no default.
+    Differs from the paper where its sources do: two of three gate on the gap, one on the norm. Neither the gate of the
+    authors' runs nor their threshold was found, in the abstract, two transcriptions, a review and an implementation
+    elsewhere; no code of the authors was. So there is no default.
 
     References:
         Huang et al., MiMuon, arXiv 2605.19619.

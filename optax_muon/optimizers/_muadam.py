@@ -25,7 +25,7 @@ def muadam(
     momentum: Number = 0.9,
     second_moment_decay: Number = 0.95,
     eps: float = 1e-8,
-    form: Literal["adam", "sania"] = "adam",
+    form: Literal["adam", "sania", "sania_damped"] = "adam",
     weight_decay: WeightDecay = 0.0,
     shape_scale: shapes.ShapeScale = shapes.Jordan(),  # noqa: B008 - immutable
     leaves: Leaves | None = None,
@@ -49,11 +49,12 @@ def muadam(
         eps: keeps the scale s positive. Entries whose gradient is almost always zero, those of dark pixels, take
             huge steps under the default, which is the authors'; 1e-4 was seen to stop that.
         form: ``adam``, or ``sania`` with :math:`s = (\hat V + \varepsilon)^{1/2}`, which makes the training
-            indifferent to how single entries of the parameters are scaled.
+            indifferent to how single entries of the parameters are scaled; ``sania_damped`` multiplies that by
+            :math:`1 - \sqrt{1 - \min(\hat V, 1)}`, as the lab's Adam-SANIA does.
         state_dtype: of both averages.
 
     Differs from the paper: PARTIAL. The norm and its oracle are the paper's; constants and the split of the scale are
-    those of the same lab's published code. SANIA's further factor :math:`1 - \sqrt{1 - \hat V}` is not offered.
+    those of the same lab's published code.
 
     References:
         Veprikov et al., Preconditioned Norms, arXiv 2510.10777, definitions 2.1 and 2.2;

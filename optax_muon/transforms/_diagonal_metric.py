@@ -33,7 +33,7 @@ def in_diagonal_metric(
     decay: Any,
     *,
     eps: float = 1e-8,
-    form: Literal["adam", "sania"] = "adam",
+    form: Literal["adam", "sania", "sania_damped"] = "adam",
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divide by an entrywise scale before a rule and once more after it.
@@ -52,7 +52,9 @@ def in_diagonal_metric(
         decay: beta, in [0, 1).
         eps: keeps the scale positive; in units of the gradient (adam), or of its square (sania).
         form: ``adam`` takes the fourth root of V, ``sania`` the square root, which makes the rule indifferent to how
-            entries of the parameters are scaled.
+            entries of the parameters are scaled. ``sania_damped`` also multiplies U by
+            :math:`1 - \sqrt{1 - \min(\hat V, 1)}`, as Adam-SANIA's code does: entries of small gradients then take
+            short steps, and the indifference is lost.
         accumulator_dtype: of V; None: the parameter's own.
 
     ``update`` takes the raw gradients as ``gradients`` (see `with_gradients`); without, the updates are the gradients.
@@ -66,18 +68,21 @@ def in_diagonal_metric(
         Veprikov et al., Preconditioned Norms (MuAdam), arXiv 2510.10777.
     """
     require_fraction("in_diagonal_metric: decay", decay)
-    if form not in ("adam", "sania"):
-        raise ValueError(f"in_diagonal_metric: form must be 'adam' or 'sania', not {form!r}")
+    if form not in ("adam", "sania", "sania_damped"):
+        raise ValueError(f"in_diagonal_metric: form must be 'adam', 'sania' or 'sania_damped', not {form!r}")
     inner = optax.with_extra_args_support(inner)
 
     def init_fn(params):
         second = optax.tree.zeros_like(params, dtype=accumulator_dtype)
         return DiagonalMetricState(jnp.zeros([], jnp.int32), second, inner.init(params))
 
-    def scale(v: Array, count: Array) -> Array:
-        """Return s for one parameter, in float32 or wider."""
+    def corrected(v: Array, count: Array) -> Array:
+        """Return V without its bias, in float32 or wider."""
         wide = v.astype(_wide(v))
-        hat = wide / (1 - decay ** count.astype(wide.dtype))
+        return wide / (1 - decay ** count.astype(wide.dtype))
+
+    def scale(hat: Array) -> Array:
+        """Return s for one parameter."""
         # s is the root of Adam's denominator: both divisions together make the whole one.
         size = square_root(square_root(hat) + eps) if form == "adam" else square_root(hat + eps)
         # Without an epsilon, entries whose gradients were all zero stay as they are.
@@ -96,13 +101,21 @@ def in_diagonal_metric(
             return (decay * v + (1 - decay) * wide * jnp.conj(wide)).astype(v.dtype)
 
         second = jax.tree.map(average, state.second, seen)
-        scales = jax.tree.map(lambda v: scale(v, count), second)
+        hats = jax.tree.map(lambda v: corrected(v, count), second)
+        scales = jax.tree.map(scale, hats)
         before = jax.tree.map(lambda x, s: (x / s).astype(x.dtype), updates, scales)
         after, inner_state = inner.update(before, state.inner, params, **extra_args)
-        out = jax.tree.map(lambda x, s: (x / s).astype(x.dtype), after, scales)
+        shares = jax.tree.map(_share, hats) if form == "sania_damped" else jax.tree.map(lambda s: 1.0, scales)
+        out = jax.tree.map(lambda x, s, share: (x / s * share).astype(x.dtype), after, scales, shares)
         return out, DiagonalMetricState(count, second, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _share(hat: Array) -> Array:
+    """Return ``1 - sqrt(1 - V)``, 1 from V = 1 on, without cancellation."""
+    size = jnp.minimum(jnp.abs(hat), 1)
+    return size / (1 + jnp.sqrt(1 - size))
 
 
 def _wide(x: Array) -> Any:

@@ -16,6 +16,8 @@ FORMS = [
     for when, arguments, size in [("", {}, card.state), *((f.when, f.arguments, f.size) for f in card.state.forms)]
 ]
 
+MORE = {"adanaged": 4}  # numbers of the whole tree, which its one length of a step follows from
+
 
 @pytest.mark.parametrize(("card", "arguments", "size"), FORMS)
 def test_state_is_as_large_as_the_card_says(card, arguments, size):
@@ -26,7 +28,7 @@ def test_state_is_as_large_as_the_card_says(card, arguments, size):
     tx = card.make(0.1, leaves=leaves, **(needed | arguments))
     found = round(floats_per_parameter(tx, params) * INPUTS * OUTPUTS)
     rank = min(arguments.get("rank", known["rank"].default if "rank" in known else 0) or 0, INPUTS, OUTPUTS)
-    assert 0 <= found - size.floats(INPUTS, OUTPUTS, rank) <= OF_THE_WHOLE
+    assert 0 <= found - size.floats(INPUTS, OUTPUTS, rank) <= MORE.get(card.name, OF_THE_WHOLE)
 
 
 def test_a_state_is_said_in_words():

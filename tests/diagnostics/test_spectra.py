@@ -45,6 +45,17 @@ def test_zero_empty_and_nan():
             f(jnp.ones((3, 4), jnp.int32))
 
 
+def test_the_gap_tells_more_than_the_distance_where_a_singular_value_vanishes():
+    """The docstring's figures; 0.2346 is what is lost with Y as it is, which a larger rate takes back."""
+    op = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024, om.linalg.AtMostOne())
+    with jax.enable_x64(True):
+        x = jnp.diag(jnp.array([0.5, 0.5e-8]))
+        y = op.apply(x)
+        assert float(1 - y[1, 1]) == pytest.approx(0.9999975756, abs=1e-9)
+        assert float(1 - jnp.sum(x * y) / jnp.sum(jnp.diag(x))) == pytest.approx(0.2346, abs=1e-4)
+        assert float(d.lmo_gap(x, op)) == pytest.approx(1e-8, rel=1e-2)
+
+
 def test_lmo_gap_is_zero_for_the_exact_factor_and_counts_what_a_map_loses(key):
     x = jax.random.normal(key, (2, 6, 9))
     np.testing.assert_allclose(d.lmo_gap(x, om.linalg.SVDPolar()), 0, atol=2e-6)

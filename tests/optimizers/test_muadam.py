@@ -17,7 +17,7 @@ POLAR = om.linalg.SVDPolar()
 LEAVES = {"w": om.Leaf("hidden", 0, 1)}
 
 
-@pytest.mark.parametrize("form", ["adam", "sania"])
+@pytest.mark.parametrize("form", ["adam", "sania", "sania_damped"])
 def test_matches_its_reference(form):
     common = {"learning_rate": 0.1, "momentum": 0.8, "second_moment_decay": 0.9, "form": form, "weight_decay": 0.1}
     with jax.enable_x64(True):

@@ -1,0 +1,78 @@
+"""The table of the literature names what exists: public names, tests that know them, records that hold them."""
+
+import json
+import pathlib
+import re
+import runpy
+
+import pytest
+
+import optax_muon as om
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MAKE = runpy.run_path(str(ROOT / "docs" / "make_coverage.py"))
+ROWS = MAKE["rows"]()
+COMPARED = "docs/records/registry/record.json"
+RESULTS = json.loads((ROOT / COMPARED).read_text())["results"]
+
+
+def faults(row):
+    """What is wrong with a row, in words."""
+    name, test, record = row["name"], ROOT / row["test"], row["record"]
+    card = om.registry.get(name)
+    if name.startswith("examples/"):
+        if not (ROOT / name).is_file():
+            yield f"no script {name}"
+    else:
+        thing = om
+        for part in name.split("."):
+            thing = getattr(thing, part, None)
+        if thing is None:
+            yield f"om.{name} does not exist"
+        elif not test.is_file():
+            yield f"no test {row['test']}"
+        elif not re.search(rf"\b{name.split('.')[-1]}\b", test.read_text()):
+            yield f"{row['test']} does not know {name}"
+    if not test.is_file():
+        yield f"no test {row['test']}"
+    if row["confidence"] not in ("EXACT", "PARTIAL", "OUR READING") or (card and card.confidence != row["confidence"]):
+        yield f"{name}: confidence {row['confidence']}"
+    if not re.fullmatch(r"\d{4}\.\d{5}|github\.com/[\w./-]+", row["paper"]) or not row["system"]:
+        yield f"{name}: no paper"
+    if record != "-" and not (ROOT / record).exists():
+        yield f"no record {record}"
+    if (record == COMPARED) != all(name in rows for rows in RESULTS.values()):
+        yield f"{name}: the comparison and the column of records disagree"
+    if name.startswith("examples/") and record != f"docs/records/paper/{pathlib.Path(name).stem}":
+        yield f"{name}: its record is not {record}"
+
+
+def test_every_row_names_what_exists():
+    wrong = [fault for row in ROWS for fault in faults(row)]
+    assert not wrong, wrong
+
+
+def test_every_optimizer_has_a_row():
+    assert not om.registry.keys() - {row["name"] for row in ROWS}, "add rows to docs/coverage.csv"
+
+
+def test_the_page_agrees_with_the_table():
+    assert (ROOT / "docs" / "coverage.md").read_text() == MAKE["page"](), "run python docs/make_coverage.py"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "muo"},
+        {"test": "tests/optimizers/test_muo.py"},
+        {"test": "tests/optimizers/test_soap.py"},
+        {"record": "docs/records/none"},
+        {"record": "-"},
+        {"confidence": "PARTIAL"},
+        {"paper": "2505"},
+    ],
+)
+def test_a_wrong_row_is_seen(wrong):
+    (row,) = [row for row in ROWS if row["name"] == "muon"]
+    assert not list(faults(row))
+    assert list(faults(row | wrong))
