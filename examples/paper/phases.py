@@ -95,7 +95,7 @@ def risks(alpha: float, beta: float, d: int, batch: int, steps: int, seed: int) 
 def main(argv: list[str] | None = None) -> None:
     experiment = start(__file__, __doc__, argv)
     d, batch, steps = (8, 32, 20) if experiment.quick else (24, 96, 300)
-    wide, draws = (16, 10) if experiment.quick else (64, 60)
+    wide, draws = (16, 10) if experiment.quick else (64, 600)
     batches = [wide, 4 * wide, 16 * wide]
     alphas, betas = ((0.0, 1.0), (0.0,)) if experiment.quick else (ALPHAS, BETAS)
     with jax.enable_x64(True):
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     limit = max(1.0, float(np.abs(np.log10(ratio)).max()))
     image = right.imshow(np.log10(ratio), cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", aspect="auto")
     for (i, j), value in np.ndenumerate(ratio):
-        right.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=9)
+        right.text(j, i, f"{value:.2g}", ha="center", va="center", color="white" if value > 20 else "black")
     right.set_xticks(range(len(alphas)), [str(a) for a in alphas])
     right.set_yticks(range(len(betas)), [str(b) for b in betas])
     right.set(title="final risk, SignSGD over SignSVD, rates tuned", xlabel="alpha, of the data", ylabel="beta, of W*")

@@ -1,9 +1,9 @@
 """Tail-end associative memory (arXiv 2509.26030): which classes one step learns.
 
 K facts u_k -> v_k in R^d, d = K, orthonormal, class k with probability ~ k^-a; logits v_j^T W u_k, cross-entropy on the
-population, one step from W = 0 of each method's direction. Its length is the shortest at which the head, the most frequent
-quarter, is right with probability 0.9 on average; the tail is the last quarter. Adam's first step is the sign. Embeddings are
-the coordinate axes, or turned at random.
+population, one step from W = 0 of each method's direction. Its length is the shortest at which the head, the most
+frequent quarter, is right with probability 0.9 on average; the tail is the last quarter. Adam's first step is the sign.
+Embeddings are the coordinate axes, or turned at random.
 
     python examples/paper/tail_classes.py
 """

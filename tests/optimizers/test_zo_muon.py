@@ -21,7 +21,7 @@ def test_zo_muon():
 
 
 def test_adanaged_on_two_matrices_at_once():
-    """A convex quadratic, so that the length grows and falls; a loss of another size takes the same path."""
+    """By `parameter_free`, on a convex quadratic: the length grows and falls; a loss of another size walks alike."""
     rng = np.random.default_rng(0)
     start = [rng.normal(size=shape) for shape in ((4, 6), (5, 3))]
     sizes = [rng.uniform(0.2, 3.0, size=w.shape) for w in start]
