@@ -51,8 +51,8 @@ def lion_muon(
         sign_scale: rho, the rate of the sign steps over the learning rate.
         weight_decay: decoupled, multiplied by the rate of the step.
 
-    Differs from the authors' code: the two rates have one schedule; the trigger by stable rank is left out; the
-    default table is Polar Express.
+    Differs from the authors' code: the default table is Polar Express. A trigger by stable rank in place of the period,
+    which one version of that code has, off by default, and another has not, is left out.
 
     References:
         Bolatov et al., LionMuon, arXiv 2605.19811; github.com/brain-lab-research/lion-muon.
