@@ -8,6 +8,7 @@ horizons, after which the error is below 1e-6 of M's smallest eigenvalue.
     python examples/paper/factorization.py
 """
 
+import functools
 import pathlib
 import sys
 
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 from matplotlib.figure import Figure
 from paper.experiment import start
 
@@ -40,12 +42,13 @@ def optimizer(name: str, rate, horizon: int) -> optax.GradientTransformation:
     )
 
 
-def errors(name: str, target: np.ndarray, x: np.ndarray, horizon: int) -> np.ndarray:
+@functools.partial(jax.jit, static_argnames=("name", "horizon"))
+def errors(target: Array, x: Array, *, name: str, horizon: int) -> Array:
     """Errors after every iteration, for all first rates; shape (rates, horizon)."""
 
     def run(rate):
         tx = optimizer(name, rate, horizon)
-        params = {"x": jnp.asarray(x)}
+        params = {"x": x}
 
         def step(carry, _):
             params, state = carry
@@ -55,7 +58,7 @@ def errors(name: str, target: np.ndarray, x: np.ndarray, horizon: int) -> np.nda
 
         return jax.lax.scan(step, (params, tx.init(params)), None, length=horizon)[1]
 
-    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(FIRST)))
+    return jax.vmap(run)(jnp.asarray(FIRST))
 
 
 def iterations(name: str, kappa: float, horizons: list[int], seed: int) -> tuple[float, np.ndarray]:
@@ -66,7 +69,7 @@ def iterations(name: str, kappa: float, horizons: list[int], seed: int) -> tuple
     x = START * np.linalg.qr(rng.normal(size=SHAPE))[0]
     best: tuple[float, np.ndarray] = (np.inf, np.array([np.nan]))
     for horizon in horizons:
-        for path in errors(name, target, x, horizon):
+        for path in np.asarray(errors(target, x, name=name, horizon=horizon)):
             below = np.flatnonzero(path <= 1e-6 / kappa)
             if below.size and below[0] < best[0]:
                 best = (float(below[0]), path)

@@ -70,6 +70,16 @@ def test_records_show_what_the_pages_say():
     noise = practice["noise: final loss by rate"]
     assert noise["Muon"]["0.03"] > 6 * noise["NAMO"]["0.03"]
     assert min(noise["Muon"].values()) < min(noise["NAMO"].values())
+    classes = numbers("tail_classes")
+    for kind in ("axes", "turned"):
+        assert classes[f"{kind}, a = 1"]["Muon"]["tail"] > 0.89
+        assert classes[f"{kind}, a = 1"]["GD"]["tail"] < 0.05
+    assert classes["axes, a = 1"]["Adam (sign)"]["tail"] > 0.9 > 0.05 > classes["turned, a = 1"]["Adam (sign)"]["tail"]
+    model = numbers("isotropic_curvature")
+    ratios = [model[f"r^{p}"]["largest over smallest singular value"] for p in (2, 3, 4, 8)]
+    assert ratios[0] == pytest.approx(10, rel=1e-3)
+    assert ratios == sorted(ratios, reverse=True)
+    assert model["kink, width 0.001"]["share of the best change: polar factor"] > 0.99
     spread = list(practice["Aurora: spread by iterations"].values())
     assert spread == sorted(spread, reverse=True)
 
