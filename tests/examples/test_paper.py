@@ -70,6 +70,14 @@ def test_records_show_what_the_pages_say():
     noise = practice["noise: final loss by rate"]
     assert noise["Muon"]["0.03"] > 6 * noise["NAMO"]["0.03"]
     assert min(noise["Muon"].values()) < min(noise["NAMO"].values())
+    steps = numbers("factorization")["iterations to 1e-6 of the smallest eigenvalue"]
+    assert max(steps["simplified Muon"]) < 2.5 * min(steps["simplified Muon"])
+    assert steps["gradient descent"][2] == pytest.approx(100 * steps["gradient descent"][0], rel=0.02)
+    phases = numbers("phases")
+    drift = phases["drift exponent by batch: head, tail"]
+    assert 0.35 < drift["256"]["SignSVD"][0] < 0.65 < 0.85 < drift["256"]["SignSGD"][0] < 1.15
+    ratio = phases["SignSGD / SignSVD, rows beta, columns alpha"]
+    assert min(row[-1] for row in ratio) > 10 > 1 > ratio[-1][1]
     classes = numbers("tail_classes")
     for kind in ("axes", "turned"):
         assert classes[f"{kind}, a = 1"]["Muon"]["tail"] > 0.89
