@@ -31,12 +31,16 @@ def line(row: dict[str, str]) -> str:
     """Draw one row."""
     arxiv = row["paper"][:4].isdigit()
     link = f"https://arxiv.org/abs/{row['paper']}" if arxiv else f"https://{row['paper']}"
-    record = row["record"].removeprefix("docs/")
-    shown = "-" if record == "-" else f"`{record.removesuffix('/record.json')}`"
-    test = row["test"].removeprefix("tests/")
-    return (
-        f"| {row['system']} | [{row['paper']}]({link}) | `{row['name']}` | {row['confidence']} | `{test}` | {shown} |"
+    record = "-" if row["record"] == "-" else f"`{row['record'].removesuffix('/record.json')}`"
+    cells = (
+        row["system"],
+        f"[{row['paper']}]({link})",
+        f"`{row['name']}`",
+        row["confidence"],
+        f"`{row['test']}`",
+        record,
     )
+    return f"| {' | '.join(cells)} |"
 
 
 def page() -> str:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import optax_muon as om
-from optax_muon.zeroth_order import Subspace, _direction, from_slopes, gradient, slopes
+from optax_muon._estimates import _direction
+from optax_muon.zeroth_order import Subspace, from_slopes, gradient, slopes
 from tests.references.zeroth_order import estimate
 
 KEY = jax.random.key(0)

@@ -76,11 +76,6 @@ def in_diagonal_metric(
         second = optax.tree.zeros_like(params, dtype=accumulator_dtype)
         return DiagonalMetricState(jnp.zeros([], jnp.int32), second, inner.init(params))
 
-    def corrected(v: Array, count: Array) -> Array:
-        """Return V without its bias, in float32 or wider."""
-        wide = v.astype(_wide(v))
-        return wide / (1 - decay ** count.astype(wide.dtype))
-
     def scale(hat: Array) -> Array:
         """Return s for one parameter."""
         # s is the root of Adam's denominator: both divisions together make the whole one.
@@ -101,7 +96,7 @@ def in_diagonal_metric(
             return (decay * v + (1 - decay) * wide * jnp.conj(wide)).astype(v.dtype)
 
         second = jax.tree.map(average, state.second, seen)
-        hats = jax.tree.map(lambda v: corrected(v, count), second)
+        hats = jax.tree.map(lambda v: _corrected(v, decay, count), second)
         scales = jax.tree.map(scale, hats)
         before = jax.tree.map(lambda x, s: (x / s).astype(x.dtype), updates, scales)
         after, inner_state = inner.update(before, state.inner, params, **extra_args)
@@ -110,6 +105,12 @@ def in_diagonal_metric(
         return out, DiagonalMetricState(count, second, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _corrected(v: Array, decay: Any, count: Array) -> Array:
+    """Return V without its bias, in float32 or wider."""
+    wide = v.astype(_wide(v))
+    return wide / (1 - decay ** count.astype(wide.dtype))
 
 
 def _share(hat: Array) -> Array:
