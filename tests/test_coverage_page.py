@@ -55,8 +55,9 @@ def test_every_row_names_what_exists():
 # Optimizers in the making: their rows come with them.
 EXPECTED = {
     "demuon",
+    "diloco",
     "ef21_muon",
-    "ef_muonmax",
+    "ef_muon_max",
     "gluon_fl",
     "intrinsic_muon",
     "local_lmo",
