@@ -18,8 +18,8 @@ from optax_muon.optimizers._diloco import diloco as diloco
 from optax_muon.optimizers._dion import dion as dion
 from optax_muon.optimizers._dion2 import dion2 as dion2
 from optax_muon.optimizers._dion3 import dion3 as dion3
-from optax_muon.optimizers._ef21_muon import ef21_muon as ef21_muon
 from optax_muon.optimizers._dp_muon import dp_muon as dp_muon
+from optax_muon.optimizers._ef21_muon import ef21_muon as ef21_muon
 from optax_muon.optimizers._ef_muon import ef_muon as ef_muon
 from optax_muon.optimizers._ef_muon_max import ef_muon_max as ef_muon_max
 from optax_muon.optimizers._fismo import fismo as fismo
