@@ -22,6 +22,7 @@ OLDEST = (
     "linalg/test_hostile_input.py",
     "linalg/spectral/test_thresholds.py",
     "linalg/subspace/test_low_rank.py",
+    "linalg/constrained/test_constrained.py::test_what_does_not_fit",
     "norms/test_radius.py",
     "norms/test_symmetry.py",
     "transforms/test_contrib_muon.py",

@@ -124,6 +124,7 @@ def test_permissions_are_used():
 
 # Names that stand twice because their folders make both the natural one.
 TWICE = {
+    "Box": "of an array in Linen, and a set between two bounds",
     "Rescaled": "a factor of a norm, and a scheme of late gradients by its paper's name",
     "Frobenius": "what an iteration divides by, and a norm",
     "Spectral": "a shape scale, and a norm",

@@ -15,6 +15,12 @@ from optax_muon.linalg._map import SpectralMap as SpectralMap
 from optax_muon.linalg._nearest import NearestMultiple as NearestMultiple
 from optax_muon.linalg._nearest import OfSameNorm as OfSameNorm
 from optax_muon.linalg._spectrum import Spectrum as Spectrum
+from optax_muon.linalg.constrained._constrained import Constrained as Constrained
+from optax_muon.linalg.constrained._constraint import Constraint as Constraint
+from optax_muon.linalg.constrained._interference import Interference as Interference
+from optax_muon.linalg.constrained._on_sphere import OnSphere as OnSphere
+from optax_muon.linalg.constrained._sphere import Sphere as Sphere
+from optax_muon.linalg.constrained._stiefel import Stiefel as Stiefel
 from optax_muon.linalg.orthogonal._balanced import Balanced as Balanced
 from optax_muon.linalg.orthogonal._best import best as best
 from optax_muon.linalg.orthogonal._by_platform import ByPlatform as ByPlatform

@@ -22,12 +22,22 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 def matrix_flops(op: SpectralMap | MatrixOp, m: int, n: int, dtype: Any) -> float:
     """Count what a map costs on one (m, n) matrix; one without products counts as one pass.
 
-    An operation with state is taken for five plain steps: its cost may depend on a state that is not at hand, and the
-    planner asks only whether dividing the work pays.
+    An operation with state is taken for five plain steps unless it says that every call costs the same: its cost may
+    depend on a state that is not at hand, and the planner asks only whether dividing the work pays.
     """
-    if not isinstance(op, SpectralMap):
+    if m * n == 0:
+        return 0.0
+    x = jax.ShapeDtypeStruct((m, n), dtype)
+    if isinstance(op, SpectralMap):
+        return count_flops(op.apply, x) + m * n
+    if not op.same_cost:
         return plain_flops(m, n)
-    return count_flops(op.apply, jax.ShapeDtypeStruct((m, n), dtype)) + m * n if m * n else 0.0
+    carry = jax.eval_shape(lambda: op.init((m, n), dtype))
+
+    def called(x: Any, carry: Any, others: Any) -> Any:
+        return op.apply(x, carry, **others)[:2]
+
+    return count_flops(called, x, carry, dict.fromkeys(op.takes, x)) + m * n
 
 
 def plain_flops(m: int, n: int, steps: int = 5) -> float:

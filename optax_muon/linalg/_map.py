@@ -70,6 +70,7 @@ class MatrixOp(abc.ABC):
         needs_key: whether ``apply`` takes one random key per matrix, shape ``(*batch,)``.
         takes: names of the further stacks that ``apply`` takes, such as the raw gradient beside its momentum.
         real_only: whether the lift raises on complex matrices, by path.
+        same_cost: whether every call costs the same whatever the state, so that a trace of one tells it.
     """
 
     commutes_with_transpose: ClassVar[bool] = False
@@ -77,6 +78,7 @@ class MatrixOp(abc.ABC):
     needs_key: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = ()
     real_only: ClassVar[bool] = False
+    same_cost: ClassVar[bool] = False
 
     @abc.abstractmethod
     def init(self, shape: tuple[int, ...], dtype: Any) -> PyTree:

@@ -3,6 +3,10 @@
 from optax_muon.norms._conv import Conv as Conv
 from optax_muon.norms._conv import SpectralConv as SpectralConv
 from optax_muon.norms._conv import Taps as Taps
+from optax_muon.norms._domain import Affine as Affine
+from optax_muon.norms._domain import Ball as Ball
+from optax_muon.norms._domain import Box as Box
+from optax_muon.norms._domain import Domain as Domain
 from optax_muon.norms._entrywise import L1 as L1
 from optax_muon.norms._entrywise import AxisNorm as AxisNorm
 from optax_muon.norms._entrywise import Frobenius as Frobenius

@@ -32,8 +32,10 @@ from optax_muon.optimizers._kaon import kaon as kaon
 from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._limuon import limuon as limuon
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
+from optax_muon.optimizers._local_lmo import local_lmo as local_lmo
 from optax_muon.optimizers._loscar import loscar as loscar
 from optax_muon.optimizers._low_rank_muon import low_rank_muon as low_rank_muon
+from optax_muon.optimizers._manifold_muon import manifold_muon as manifold_muon
 from optax_muon.optimizers._mano import mano as mano
 from optax_muon.optimizers._mimuon import mimuon as mimuon
 from optax_muon.optimizers._mousse import mousse as mousse
@@ -46,6 +48,8 @@ from optax_muon.optimizers._muon_h import muon_h as muon_h
 from optax_muon.optimizers._muon_igt import muon_igt as muon_igt
 from optax_muon.optimizers._muon_max import muon_max as muon_max
 from optax_muon.optimizers._muon_mvr import muon_mvr as muon_mvr
+from optax_muon.optimizers._muon_ogd import muon_ogd as muon_ogd
+from optax_muon.optimizers._muon_ogd import protected as protected
 from optax_muon.optimizers._muon_plus import muon_plus as muon_plus
 from optax_muon.optimizers._muon_sign import muon_sign as muon_sign
 from optax_muon.optimizers._muon_squared import muon_squared as muon_squared
@@ -62,6 +66,7 @@ from optax_muon.optimizers._orscale_lm import orscale_lm as orscale_lm
 from optax_muon.optimizers._pion import pion as pion
 from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._polargrad import polargrad as polargrad
+from optax_muon.optimizers._proximal_muon import proximal_muon as proximal_muon
 from optax_muon.optimizers._rmnp import rmnp as rmnp
 from optax_muon.optimizers._scion import scion as scion
 from optax_muon.optimizers._scion import scion_init as scion_init
@@ -72,7 +77,9 @@ from optax_muon.optimizers._soap import soap as soap
 from optax_muon.optimizers._soft_muon import soft_muon as soft_muon
 from optax_muon.optimizers._soft_signum import soft_signum as soft_signum
 from optax_muon.optimizers._spectra import spectra as spectra
+from optax_muon.optimizers._spel import spel as spel
 from optax_muon.optimizers._splus import splus as splus
+from optax_muon.optimizers._sso import sso as sso
 from optax_muon.optimizers._suda_muon import suda_muon as suda_muon
 from optax_muon.optimizers._symmetry_compatible import symmetry_compatible as symmetry_compatible
 from optax_muon.optimizers._symmetry_compatible import symmetry_ops as symmetry_ops

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from optax_muon.linalg import MatrixOp
 from optax_muon.linalg._flops import matrix_flops, plain_flops
 from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import Leaf, matrix_shapes
@@ -73,6 +74,7 @@ class PlacementReport:
         elements: bytes of all matrices.
         cut: whether a matrix is sharded over devices; the bound on bytes is ``2 elements / devices`` then, and
             ``elements`` where all are replicated.
+        beside: further matrices that the operation takes with each, such as weights: sharded ones travel out with it.
     """
 
     rows: tuple[RunCost, ...]
@@ -80,6 +82,7 @@ class PlacementReport:
     plain: float
     elements: float
     cut: bool
+    beside: int = 0
 
     @property
     def flops(self) -> float:
@@ -95,7 +98,8 @@ class PlacementReport:
     def bound(self) -> float:
         """Bytes that one device must receive where all matrices travel."""
         travels = any(row.out + row.back for row in self.rows)
-        return (2 * self.elements / self.devices if self.cut else self.elements) if travels else 0.0
+        ways = 2 + self.beside
+        return (ways * self.elements / self.devices if self.cut else self.elements) if travels else 0.0
 
     def __rich__(self) -> Table:
         """Draw with rich."""
@@ -146,7 +150,12 @@ def report(op: Op, placement: OverMesh | OnShards, works: Sequence[Work]) -> Pla
     # The bounds of traffic differ: replicated matrices need no way there, but all of them on the way back.
     cut = any(name for layout in layouts for dim in layout.dims or () for name in dim)
     devices = math.prod(layouts[0].mesh.shape.values()) if works else 1
-    return PlacementReport(tuple(rows), devices, plain, float(elements), cut)
+    return PlacementReport(tuple(rows), devices, plain, float(elements), cut, _beside(op))
+
+
+def _beside(op: Op) -> int:
+    """Count the further matrices that an operation takes with each."""
+    return len(op.takes) if isinstance(op, MatrixOp) else 0
 
 
 def _local_costs(op: Op, shape: Sequence[int], leaf: Leaf, dtype: Any) -> list[RunCost]:
@@ -180,5 +189,6 @@ def _run_cost(op: Op, run: Run, grid: Mapping[str, int], number: int) -> RunCost
     # Bytes that one device receives from all devices for each element that it gets from one.
     size = run.repeat * math.prod(grid.values()) * jnp.dtype(run.wire).itemsize
     out, back = (size * elements for elements in exchange_elements(run.kinds, run.team, grid))
+    out *= 1 + _beside(op)
     flops, sent = run.repeat * each, run.repeat * within
     return RunCost(tuple(grid), number, run.count, run.shape, run.team, run.repeat, flops, out, back, sent)

@@ -78,6 +78,7 @@ from optax_muon.transforms._private_mean import private_mean as private_mean
 from optax_muon.transforms._private_noise import PrivateNoiseState as PrivateNoiseState
 from optax_muon.transforms._private_noise import add_private_noise as add_private_noise
 from optax_muon.transforms._private_noise import noise_deviations as noise_deviations
+from optax_muon.transforms._protection import protect_subspaces as protect_subspaces
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
 from optax_muon.transforms._quantize_state import QuantizedState as QuantizedState
 from optax_muon.transforms._quantize_state import quantize_state as quantize_state
@@ -94,6 +95,7 @@ from optax_muon.transforms._smoothness import SmoothnessSample as SmoothnessSamp
 from optax_muon.transforms._smoothness import measure_smoothness as measure_smoothness
 from optax_muon.transforms._spectral_clipping import clip_by_spectral_norm as clip_by_spectral_norm
 from optax_muon.transforms._step_floor import floor_steps as floor_steps
+from optax_muon.transforms._step_inside import step_inside as step_inside
 from optax_muon.transforms._tangent import tangent_to_weights as tangent_to_weights
 from optax_muon.transforms._tempering import TemperedState as TemperedState
 from optax_muon.transforms._tempering import tempered as tempered
@@ -117,6 +119,7 @@ from optax_muon.transforms._weight_norm import WeightNormState as WeightNormStat
 from optax_muon.transforms._weight_norm import in_weight_norm as in_weight_norm
 from optax_muon.transforms._with_gradients import apply_with_gradients as apply_with_gradients
 from optax_muon.transforms._with_gradients import with_gradients as with_gradients
+from optax_muon.transforms._with_weights import apply_with_weights as apply_with_weights
 
 if not _typing.TYPE_CHECKING:  # a module's __getattr__ would make every misspelled name right
     __getattr__ = _renamed_names(__name__, {"every": "alternate"})

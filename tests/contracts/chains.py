@@ -21,7 +21,7 @@ WORDS = {
 }
 # A dtype around stages is none of them, and every card has it, muon inside of a variant too.
 CLEAR = ("chain", "compute_in", "own_state")
-APPLIED = ("apply_to_matrices", "apply_with_gradients")  # told by what they apply
+APPLIED = ("apply_to_matrices", "apply_with_gradients", "apply_with_weights")  # told by what they apply
 OPTAX = (
     "add_decayed_weights", "chain", "ema", "multi_transform", "scale", "scale_by_adam", "scale_by_learning_rate",
     "scale_by_schedule", "scale_by_sign", "set_to_zero", "trace",

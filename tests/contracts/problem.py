@@ -55,7 +55,14 @@ SHARDED = {
     # Signs are taken along bases of null spaces, which are arbitrary: only sides of full rank are rotated.
     "splus": {"max_side": 7, "other_scale": 0.1, "leaves": nested(LEAVES | {"row/kernel": om.Leaf("vector")})},
 }
-TURNING = {"hyperball", "muon_h", "muown"}  # they turn weights: zero has no direction, and a long step no slope
+# Fewer steps of a dual than users take: what is promised of a step holds after every number of them.
+SHORTER = {"manifold_muon": {"dual_steps": 3}, "sso": {"rounds": 4, "power_steps": 4}}
+CONFINED = {"manifold_muon", "spel", "sso"}  # to where a target must be too
+TURNING = {
+    "hyperball",
+    "muon_h",
+    "muown",
+} | CONFINED  # they turn weights: zero has no direction, and a long step no slope
 AHEAD = {"muon_igt": 40, "transported_scion": 40}  # updates by which parameters run ahead, and rounding with them
 # Times the common rate, where a shape scale makes that one tiny, or where it is an angle, every output's step, or that
 # of meetings.
@@ -98,7 +105,7 @@ def build(
     card: om.Card, learning_rate=0.05, *, placement=None, leaves=None, options=None
 ) -> optax.GradientTransformation:
     """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
-    options = card.defaults | (options or {})
+    options = card.defaults | SHORTER.get(card.name, {}) | (options or {})
     leaves = options.pop("leaves", leaves)
     make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
     if card.kind in ("roles", "any"):

@@ -30,9 +30,9 @@ TARGET = tree(1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def step(tx, params, state):
+def step(tx, params, state, target=TARGET):
     """One step towards the target; extra arguments that an optimizer may not know ride along."""
-    target = {module: {name: TARGET[module][name] for name in part} for module, part in params.items()}
+    target = {module: {name: target[module][name] for name in part} for module, part in params.items()}
     value, grads = jax.value_and_grad(loss)(params, target)
     updates, state = tx.update(grads, state, params, value=value, something_unknown=1)
     return optax.apply_updates(params, updates), state

@@ -123,6 +123,7 @@ ROWS = [
     Row("clip to an interval by sign", linalg.SpectralClip(1.0, 0.4, POLAR_EXPRESS), clip(0.4, 1), within=1e-3),
     Row("clip to a point", linalg.SpectralClip(2.0, 2.0), clip(2, 2)),
     Row("hammer", linalg.Hammer(1.5), hammer(1.5), gap=True),
+    Row("on a sphere", linalg.OnSphere(1.5), lambda s: 1.5 * s / np.maximum(s[..., :1], 1e-300)),
     Row("soft cap", linalg.SoftCap(1.0, 1.1), cubics(0.15886442), within=1e-6, top=1.1, domain=True),
     Row("polynomial cap", linalg.PolynomialCap(1.0), clip(0, 1), within=0.034, top=3.0, domain=True),
     Row("power 1/4", linalg.SpectralPower(0.25), power(0.25)),

@@ -1,0 +1,1 @@
+"""Work in a part of the space: sketches, low rank, eigenbases and whitening."""
