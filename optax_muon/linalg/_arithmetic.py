@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from optax_muon.linalg._symmetric_product import halves, symmetric_product
+
 # HIGHEST is full float32 everywhere. HIGH is TF32 on a GPU and three bfloat16 passes on a TPU.
 _HIGH, _HIGHEST = jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST
 
@@ -24,6 +26,8 @@ class Arithmetic:
         storage: dtype in which matrices stand between products: bfloat16, float16, float32 or float64; None keeps the
             input's, widened to float32.
         precision: passed to every product.
+        halve_symmetric: compute half of ``X X^T`` and of ``A A`` and mirror it, by a kernel, where the shorter side is
+            at least 1024, on a TPU or an NVIDIA GPU. Off, since no device has measured it yet.
 
     Raises:
         ValueError: for another storage, or a precision that is no `jax.lax.Precision`.
@@ -32,6 +36,7 @@ class Arithmetic:
 
     storage: Any = None
     precision: jax.lax.Precision = _HIGHEST
+    halve_symmetric: bool = False
 
     def __post_init__(self):
         """Raise on a storage or precision in which no iteration was measured."""
@@ -91,7 +96,15 @@ class Arithmetic:
 
     def gram(self, x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m m"]:
         """Multiply by the conjugate transpose, in the accumulator's dtype."""
+        if self.halve_symmetric and halves(x):
+            return symmetric_product(x, x, self.precision)
         return self.matmul(x, jnp.conj(x.mT))
+
+    def commuting(self, a: Float[Array, "*batch m m"], b: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
+        """Multiply symmetric matrices that commute, so that the product is symmetric, in the accumulator's dtype."""
+        if self.halve_symmetric and halves(a):
+            return symmetric_product(a, b, self.precision)
+        return self.matmul(a, b)
 
 
 FLOAT32 = Arithmetic()

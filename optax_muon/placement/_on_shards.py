@@ -11,8 +11,8 @@ from jaxtyping import Array
 from optax_muon.linalg._map_stack import Op
 from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._shard_view import vary, varying_axes
+from optax_muon.placement._beside_matrices import resharded
 from optax_muon.placement._local import Local
-from optax_muon.placement._over_mesh import _resharded
 from optax_muon.placement._placement import Done, Placement, Work
 from optax_muon.placement._sharding import Layout, find_layout
 
@@ -104,9 +104,9 @@ def _mapped(op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Do
         return [x.array for x in Local().run(op, local)]
 
     # An Explicit mesh wants arrays to be sharded as the specs say, which is how they are.
-    arrays = [_resharded(w.array, spec, mesh) for w, spec in zip(works, specs, strict=True)]
+    arrays = [resharded(w.array, spec, mesh) for w, spec in zip(works, specs, strict=True)]
     others = [
-        {name: _resharded(x, spec, mesh) for name, x in w.others.items()} for w, spec in zip(works, specs, strict=True)
+        {name: resharded(x, spec, mesh) for name, x in w.others.items()} for w, spec in zip(works, specs, strict=True)
     ]
     beside = [dict.fromkeys(w.others, spec) for w, spec in zip(works, specs, strict=True)]
     mapped = jax.shard_map(

@@ -9,15 +9,17 @@ from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._map_stack import Op
 from optax_muon.linalg._op_arrays import arrays_of, with_arrays
-from optax_muon.matrices._cut_state import cut_spec, has_explicit, known_axes
 from optax_muon.matrices._paths import by_path
-from optax_muon.matrices._shard_view import gathered, shard_view, vary, varying_axes
+from optax_muon.matrices._shard_view import bound_axes, gathered, shard_view, vary, varying_axes
+from optax_muon.placement._beside_matrices import cuts_of, resharded
 from optax_muon.placement._by_constraints import run_constrained
+from optax_muon.placement._by_partitioner import run_by_partitioner
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Placement, Work
-from optax_muon.placement._sharding import Layout, axes_of_type, find_layout, sizes_of
+from optax_muon.placement._sharding import Layout, find_layout, sizes_of
 from optax_muon.placement.exchange._execute import execute
 from optax_muon.placement.exchange._pieces import as_piece
 from optax_muon.placement.exchange._schedule import Options, Schedule, Shard, make_schedule
@@ -47,6 +49,9 @@ class OverMesh(Placement):
         exchange_dtype: in which matrices travel where that is narrower than their own; None: bfloat16 where the
             arithmetic is `BFLOAT16`, which would round them at once, as the default's is on a TPU or GPU.
             ``jnp.float32`` keeps every bit.
+        ask_partitioner: on an Auto mesh without specs, exchange spectral maps' matrices as where shardings are known,
+            which the partitioner tells while the program is compiled. JAX's compilation cache misses such a program in
+            every new process, and `jax.export` does not take it.
 
     Example:
         >>> import optax_muon as om
@@ -61,6 +66,7 @@ class OverMesh(Placement):
     flops_per_byte: float = 500.0
     teams: bool = True
     exchange_dtype: Any = None
+    ask_partitioner: bool = False
 
     def __post_init__(self):
         """Bring names to tuples; raise on sizes that cannot be and on axes that the mesh lacks."""
@@ -98,7 +104,7 @@ class OverMesh(Placement):
             if way == "local":
                 made = Local().run(op, some)
             elif way == "unknown":
-                made = run_constrained(op, some, mesh, self.options)
+                made = self._unknown(op, some, mesh)
             elif where[0].is_manual:
                 made = self._inside(op, some, where)
             else:
@@ -132,6 +138,18 @@ class OverMesh(Placement):
         # Devices along an axis of the caller's own map that does not shard the array may hold other matrices.
         return make_schedule(op, shards, sizes, layouts[0].axes, self.options), shards
 
+    def _unknown(self, op: Op, works: Sequence[Work], mesh: Any) -> list[Done]:
+        """Map arrays of which nothing tells how they are sharded."""
+
+        def by_constraints(op: Op, works: Sequence[Work]) -> list[Done]:
+            return run_constrained(op, works, mesh, self.options)
+
+        # The partitioner knows all axes of a program or none, and would find a slow one too late to say so.
+        whole = not self.slow_axes and not bound_axes() and set(mesh.axis_types) == {AxisType.Auto}
+        if self.ask_partitioner and whole and isinstance(op, SpectralMap):
+            return run_by_partitioner(op, works, self.schedule, self.exchange_dtype, by_constraints)
+        return by_constraints(op, works)
+
     def _inside(self, op: Op, works: Sequence[Work], layouts: Sequence[Layout]) -> list[Done]:
         """Map shards inside the caller's own `jax.shard_map`."""
         schedule, shards = self.schedule(op, works, layouts)
@@ -163,14 +181,14 @@ class OverMesh(Placement):
             return [x.array for x in done], [(x.carries, x.infos) for x in done]
 
         others = [
-            {name: _resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
+            {name: resharded(x, s, mesh) for name, x in w.others.items()} for w, s in zip(works, specs, strict=True)
         ]
         # Carries and keys belong to whole matrices, and who computes which is the plan's affair: what is not cut goes
         # everywhere.
         given = [(w.carries, w.keys) for w in works]
-        cuts = [_cuts(w, layout) for w, layout in zip(works, layouts, strict=True)]
-        values = jax.tree.map(lambda x, cut: _resharded(x, cut, mesh), given, cuts)
-        numbers = jax.tree.map(lambda x: _resharded(x, whole, mesh), arrays_of(op))
+        cuts = [cuts_of(w, layout) for w, layout in zip(works, layouts, strict=True)]
+        values = jax.tree.map(lambda x, cut: resharded(x, cut, mesh), given, cuts)
+        numbers = jax.tree.map(lambda x: resharded(x, whole, mesh), arrays_of(op))
         beside = [dict.fromkeys(w.others, s) for w, s in zip(works, specs, strict=True)]
         kept = [(carries or whole, whole) for carries, _ in cuts]
         given, made, names = (specs, beside, cuts, whole), (specs, kept), set(layouts[0].axes)
@@ -215,30 +233,3 @@ def _shard(work: Work, layout: Layout, sizes: Any) -> Shard:
             # Inside the caller's own map the array's shape is the shard's already.
             shape[axis] //= 1 if name in layout.inside else sizes[name]
     return Shard(work.path, tuple(shape), work.array.dtype, work.leaf, layout.dims)
-
-
-def _cuts(work: Work, layout: Layout) -> tuple[PyTree, PyTree]:
-    """Say how carries and keys are cut: by their types on an Explicit mesh, as `Lift` makes them on an Auto one."""
-    mesh = layout.mesh
-
-    def of_type(x: Any) -> PartitionSpec:
-        """Take the cut along one axis that a type names; there is no other."""
-        sharding = jax.typeof(x).sharding
-        known = sharding.mesh.axis_names == mesh.axis_names and sum(entry is not None for entry in sharding.spec) == 1
-        return sharding.spec if known else PartitionSpec()
-
-    def as_made(x: Any) -> PartitionSpec:
-        """Cut as the parameter is, but for what the caller's own map has whole on every device."""
-        spec = None if layout.inside else layout.spec
-        return PartitionSpec() if spec is None else cut_spec(x.shape, spec, work.array.shape, sizes_of(mesh))
-
-    carries = jax.tree.map(of_type if has_explicit(mesh) else as_made, work.carries)
-    return carries, jax.tree.map(of_type, work.keys)
-
-
-def _resharded(x: Any, spec: PartitionSpec | None, mesh: Any) -> Any:
-    """Reshard an array over Explicit axes, where `jax.shard_map` takes only what its spec says."""
-    if axes_of_type(jax.typeof(x).sharding.mesh, AxisType.Explicit, longer_than=0):
-        known = PartitionSpec() if spec is None else known_axes(spec, mesh)
-        return jax.sharding.reshard(x, jax.sharding.NamedSharding(mesh, known))
-    return x

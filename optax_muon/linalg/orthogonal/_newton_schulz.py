@@ -80,5 +80,5 @@ def even_polynomial(gram: Array, row: Array, arithmetic: Arithmetic, storage: ja
     # Products see stored operands, and the sums between them stay wide.
     inner, stored = row[-1] * gram, gram.astype(storage)
     for c in row[-2:0:-1]:
-        inner = c * gram + arithmetic.matmul(stored, inner.astype(storage))
+        inner = c * gram + arithmetic.commuting(stored, inner.astype(storage))
     return inner

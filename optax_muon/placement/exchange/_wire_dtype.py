@@ -1,5 +1,6 @@
 """The dtype in which matrices travel."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ def wire_dtype(op: Op, dtype: Any, wanted: Any) -> str:
     """
     own, plain = jnp.dtype(dtype), team_iteration(op)
     # Its exponents are float32's: a matrix of any scale keeps its direction, which float16 would not promise.
-    if wanted is None and plain is not None and plain.arithmetic == BFLOAT16:
+    if wanted is None and plain is not None and replace(plain.arithmetic, halve_symmetric=False) == BFLOAT16:
         wanted = jnp.bfloat16
     # Only for maps: an operation with state may need every bit.
     if wanted is None or not isinstance(op, SpectralMap) or not jnp.issubdtype(own, jnp.floating):
