@@ -26,8 +26,9 @@ class Arithmetic:
         storage: dtype in which matrices stand between products: bfloat16, float16, float32 or float64; None keeps the
             input's, widened to float32.
         precision: passed to every product.
-        halve_symmetric: compute half of ``X X^T`` and of ``A A`` and mirror it, by a kernel, where the shorter side is
-            at least 1024, on a TPU or an NVIDIA GPU. Off, since no device has measured it yet.
+        halve_symmetric: compute half of ``X X^T`` and of ``A A`` and mirror it, by a kernel, on a TPU or an NVIDIA
+            GPU, where the shorter side is at least 1024 and both are multiples of 128. Off, since no device has
+            measured it yet.
 
     Raises:
         ValueError: for another storage, or a precision that is no `jax.lax.Precision`.

@@ -1,11 +1,10 @@
 """Half of a symmetric product, mirrored: kernels for TPUs and GPUs.
 
-A triangle of tiles is computed. Where a TPU's matrix is one tile, or on the diagonal, the tile is a triangle of panels,
-and it is mirrored before it is written.
+A triangle of tiles is computed, and each is written twice, the second time transposed. On a TPU tiles are large, and
+those on the diagonal are triangles of panels.
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -21,7 +20,7 @@ SHORTEST = 1024
 # A TPU's tile and panel. A tile of sums stays on the chip while the longer side is read through, once where there is
 # one tile alone; a panel is as wide as its unit of products.
 TILE, PANEL = 1024, 128
-# Twice that tile, and two slabs of each operand, with room for one panel's sums.
+# Three times that tile, and two slabs of each operand, with room for one panel's sums.
 VMEM_BYTES = 48 << 20
 
 # A GPU's tile, and how far a step reads along the longer side.
@@ -35,7 +34,10 @@ def halves(x: Array) -> bool:
     divided = any(
         mesh.shape[n] > 1 and t != AxisType.Manual for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True)
     )
-    return min(x.shape[-2:]) >= SHORTEST and x.dtype in (jnp.bfloat16, jnp.float16, jnp.float32) and not divided
+    m, n = x.shape[-2:]
+    # Padding is put at more than a product, and tiles below half of the largest read too much.
+    fits = m % PANEL == n % PANEL == 0 and 2 * _part(m, TILE, PANEL) >= TILE
+    return fits and min(m, n) >= SHORTEST and x.dtype in (jnp.bfloat16, jnp.float16, jnp.float32) and not divided
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -67,62 +69,74 @@ def on_tpu(
     from jax.experimental.pallas import tpu as pltpu
 
     (*batch, m, n), depth = a.shape, tile // a.dtype.itemsize
-    tile, depth = _even(m, tile, panel), _even(n, depth, panel)
+    tile, depth = _part(m, tile, panel), _part(n, depth, panel)
     a, b = (_padded(x, tile, depth) for x in (a, b))
     rows, cols = _triangle(a.shape[-2] // tile)
-    steps = a.shape[-1] // depth
+    slabs = a.shape[-1] // depth
+    # One step more writes a tile to its other place.
+    steps = slabs + (len(rows) > 1)
 
-    call = pl.pallas_call(
-        _tile_kernel(tile, panel, steps, precision),
+    def slab(of: int) -> pl.BlockSpec:
+        """Say what a step reads: the last one nothing new."""
+        return pl.BlockSpec((None, tile, depth), lambda i, t, k, *at: (i, at[of][t], jnp.minimum(k, slabs - 1)))
+
+    def place(i, t, k, rows, cols):
+        """Say where a step's tile is written."""
+        there = k < slabs
+        return i, jnp.where(there, rows[t], cols[t]), jnp.where(there, cols[t], rows[t])
+
+    y = pl.pallas_call(
+        _tile_kernel(tile, panel, slabs, precision),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=2,
             grid=(a.shape[0], len(rows), steps),
-            in_specs=[
-                pl.BlockSpec((None, tile, depth), lambda i, t, k, rows, cols: (i, rows[t], k)),
-                pl.BlockSpec((None, tile, depth), lambda i, t, k, rows, cols: (i, cols[t], k)),
-            ],
-            out_specs=pl.BlockSpec((None, tile, tile), lambda i, t, k, rows, cols: (i, rows[t], cols[t])),
+            in_specs=[slab(0), slab(1)],
+            out_specs=pl.BlockSpec((None, tile, tile), place),
+            scratch_shapes=[pltpu.VMEM((tile, tile), jnp.float32)],
         ),
         out_shape=_result(a),
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_BYTES
         ),
         interpret=interpret,
-    )
-    y = call(rows, cols, a, b)
-    if len(rows) > 1:
-        # Tiles above the diagonal were never written.
-        at = np.arange(a.shape[-2]) // tile
-        y = jnp.where(at[:, None] >= at, y, y.mT)
+    )(rows, cols, a, b)
     return y[:, :m, :m].reshape(*batch, m, m)
 
 
-def _tile_kernel(tile: int, panel: int, steps: int, precision: lax.Precision) -> Callable[..., None]:
-    """Make the program of one tile and one of ``steps`` slabs of the longer side."""
+def _tile_kernel(tile: int, panel: int, slabs: int, precision: lax.Precision) -> Callable[..., None]:
+    """Make the program of one tile and one of ``slabs`` slabs of the longer side."""
     from jax.experimental import pallas as pl
 
-    def kernel(rows, cols, a, b, out):
-        """Add the slab's products; the last one of a tile on the diagonal mirrors it."""
+    def kernel(rows, cols, a, b, out, sums):
+        """Add the slab's products; after the last one write the tile, and then its transpose."""
         t, k = pl.program_id(1), pl.program_id(2)
         on_diagonal = rows[t] == cols[t]
 
         @pl.when(k == 0)
         def _():
-            out[...] = jnp.zeros(out.shape, out.dtype)
+            sums[...] = jnp.zeros(sums.shape, sums.dtype)
 
         def add(triangle: bool) -> None:
             for low in range(0, tile, panel):
                 end = low + panel if triangle else tile
-                out[low : low + panel, :end] += _whole(a[low : low + panel, :], b[:end, :], precision)
+                sums[low : low + panel, :end] += _whole(a[low : low + panel, :], b[:end, :], precision)
 
-        pl.when(jnp.logical_not(on_diagonal))(lambda: add(triangle=False))
-        pl.when(on_diagonal)(lambda: add(triangle=True))
+        pl.when((k < slabs) & jnp.logical_not(on_diagonal))(lambda: add(triangle=False))
+        pl.when((k < slabs) & on_diagonal)(lambda: add(triangle=True))
 
-        @pl.when(on_diagonal & (k == steps - 1))
+        @pl.when(k == slabs - 1)
         def _():
-            for low in range(0, tile - panel, panel):
-                end = low + panel
-                out[low:end, end:] = out[end:, low:end].T
+            out[...] = sums[...]
+
+        # On the diagonal the panels above it; elsewhere the whole tile, in its other place.
+        def mirror(triangle: bool) -> None:
+            for low in range(0, tile, panel):
+                start, end = low + panel if triangle else 0, low + panel
+                if start < tile:
+                    out[low:end, start:] = sums[start:, low:end].T
+
+        pl.when((k == slabs - 1) & on_diagonal)(lambda: mirror(triangle=True))
+        pl.when((k == slabs) & jnp.logical_not(on_diagonal))(lambda: mirror(triangle=False))
 
     return kernel
 
@@ -180,9 +194,9 @@ def _whole(a: Array, b: Array, precision: lax.Precision) -> Array:
     return jnp.matmul(a, b.mT, precision=precision, preferred_element_type=jnp.float32)
 
 
-def _even(length: int, most: int, unit: int) -> int:
-    """Divide a length in the fewest equal parts of at most ``most``, and give a part, rounded up to a unit."""
-    return unit * math.ceil(length / math.ceil(length / most) / unit)
+def _part(length: int, most: int, unit: int) -> int:
+    """Give the part in which a length is taken, in units: least padding first, then the largest."""
+    return max(range(unit, most + 1, unit), key=lambda part: (-(-length % part), part))
 
 
 def _padded(x: Array, tile: int, depth: int) -> Array:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
@@ -28,7 +29,7 @@ def run_by_partitioner(
     """Map every array by the plan for the shardings that the partitioner chose, as if they had been known.
 
     What is exchanged depends on them, and so is written while the program is compiled. Such a program has no derivative
-    and cannot be mapped over, so those are taken of another that computes the same.
+    and cannot be mapped over, so those are taken of another that computes the same, and a TPU has that one alone.
 
     Args:
         op: the map.
@@ -58,7 +59,8 @@ def run_by_partitioner(
 
     differentiable = jax.custom_jvp(asked)
     differentiable.defjvp(lambda primals, tangents: jax.jvp(otherwise, primals, tangents))
-    arrays = differentiable(arrays_of(op), [w.array for w in works])
+    # JAX does not hand the question to a TPU's compiler (github.com/jax-ml/jax/issues/38196).
+    arrays = lax.platform_dependent(arrays_of(op), [w.array for w in works], tpu=otherwise, default=differentiable)
     # A map has no state and learns nothing of any stack.
     counts = [len(matrix_shapes(w.array.shape, w.leaf)) for w in works]
     return [Done(x, ((),) * count, (Info(),) * count) for x, count in zip(arrays, counts, strict=True)]

@@ -49,9 +49,9 @@ class OverMesh(Placement):
         exchange_dtype: in which matrices travel where that is narrower than their own; None: bfloat16 where the
             arithmetic is `BFLOAT16`, which would round them at once, as the default's is on a TPU or GPU.
             ``jnp.float32`` keeps every bit.
-        ask_partitioner: on an Auto mesh without specs, exchange spectral maps' matrices as where shardings are known,
-            which the partitioner tells while the program is compiled. JAX's compilation cache misses such a program in
-            every new process, and `jax.export` does not take it.
+        ask_partitioner: on an Auto mesh without specs, on CPUs and GPUs, exchange spectral maps' matrices as where
+            shardings are known, which the partitioner tells while the program is compiled. JAX's compilation cache
+            misses such a program in every new process, and `jax.export` does not take it.
 
     Example:
         >>> import optax_muon as om

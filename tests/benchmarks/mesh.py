@@ -1,6 +1,6 @@
 """Eight devices: collectives, bytes, FLOPs and memory of one compiled update, by layout.
 
-Run: python -m tests.benchmarks.mesh [--peer]
+Run: python -m tests.benchmarks.mesh [--peer | --memory | --asked], the last for these rows of the record alone
 """
 
 import os
@@ -82,6 +82,21 @@ def layouts(layers=12, width=768):
     return rows
 
 
+ASKED = "Auto, no specs, ask_partitioner"
+
+
+def asked(layers=12, width=768):
+    """Rows of an Auto mesh whose partitioner tells the shardings."""
+    rows = []
+    for name, shape, spec in LAYOUTS:
+        if name in ("8 devices, P(fsdp, -)", "8 devices, replicated", "4 x 2, Megatron"):
+            params, leaves = models.gpt(layers, width, mesh_of(shape, AxisType.Auto), spec)
+            tx = om.muon(0.02, leaves=leaves, placement=om.OverMesh(ask_partitioner=True))
+            rows.append(row(name, ASKED, tx, params))
+            print(rows[-1], flush=True)
+    return rows
+
+
 def peer(layers=12, width=768):
     params, _ = models.gpt(layers, width, mesh_of(ONE, AxisType.Auto), P("fsdp", None))
     return row("8 devices, P(fsdp, -)", "optax.contrib.muon, Auto", optax.contrib.muon(0.02), params)
@@ -114,6 +129,9 @@ if __name__ == "__main__":
             "mesh_memory", "128 matrices on 8 devices, P(fsdp, -), donated: temporary memory per device", memory()
         )
     else:
-        rows = layouts() + ([peer()] if "--peer" in sys.argv else [])
+        if "--asked" in sys.argv:
+            rows = [x for x in record.known("mesh") if x["shardings"] != ASKED] + asked()
+        else:
+            rows = layouts() + asked() + ([peer()] if "--peer" in sys.argv else [])
         note = "Collectives, bytes (of results) and FLOPs (loops times trips) from compiled HLO, per device."
         record.write("mesh", "GPT-2 small's matrices (12 layers, d 768) on 8 devices, one update", rows, note)

@@ -78,6 +78,15 @@ def test_learned_coefficients_derivatives_and_vmap():
     close(got, expected, atol=1e-4)
 
 
+def test_a_tpu_is_not_asked():
+    mesh, leaves = mesh_of(AxisType.Auto, (2,), ("data",)), {"a": Hidden(0, 1)}
+    x = {"a": jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=NamedSharding(mesh, P()))}
+    traced = jax.jit(lambda x: Lift(OP, leaves, ASKED).apply(x, None)[0]).trace(x)
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("CustomSPMDPartitioning" in text) == (platform != "tpu")
+
+
 def test_constraints_remain_for_slow_axes(monkeypatch):
     def never(*args):
         raise AssertionError("asked")
