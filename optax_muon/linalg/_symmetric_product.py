@@ -68,7 +68,7 @@ def on_tpu(
     from jax.experimental import pallas as pl  # nobody who does not ask for the kernel loads its compiler
     from jax.experimental.pallas import tpu as pltpu
 
-    (*batch, m, n), depth = a.shape, tile // a.dtype.itemsize
+    (*batch, m, n), depth = a.shape, max(panel, tile // a.dtype.itemsize)
     tile, depth = _part(m, tile, panel), _part(n, depth, panel)
     a, b = (_padded(x, tile, depth) for x in (a, b))
     rows, cols = _triangle(a.shape[-2] // tile)

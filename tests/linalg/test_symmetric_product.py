@@ -82,6 +82,7 @@ def kernels(shape, platform, arithmetic):
     return sum(name in line for line in text.splitlines() for name in ("@tpu_custom_call", "@__gpu$xla.gpu.triton"))
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_programs_for_tpus_and_gpus_hold_it_where_it_is_asked_for(platform):
     # Five steps, of which each has its Gram matrix and its square.
