@@ -11,16 +11,16 @@ from optax_muon._named import remembered
 from optax_muon._static_arguments import static_arguments
 
 F = TypeVar("F", bound=Callable[..., optax.GradientTransformation])
-# `optax.inject_hyperparams` takes any callable for a schedule of the step, also one that makes leaves.
-NOT_SCHEDULES = ("leaves", "placement")
+# `optax.inject_hyperparams` takes any callable for a schedule of the step, also one that makes leaves or pairs.
+NOT_SCHEDULES = ("leaves", "pairs", "placement")
 
 
 def inject_hyperparams(make: F, static_args: str | Iterable[str] = (), hyperparam_dtype: Any = None) -> F:
     """Keep an optimizer's numbers in its state, to read or change between steps; schedules of any of them work.
 
     It is `optax.inject_hyperparams` that knows which arguments shape the program: whole numbers such as periods, ranks
-    and step counts, and callables that make ``leaves``, stay as they are; rates, decays, thresholds and epsilons are in
-    ``state.hyperparams``.
+    and step counts, and callables that make ``leaves`` or ``pairs``, stay as they are; rates, decays, thresholds and
+    epsilons are in ``state.hyperparams``.
 
     Args:
         make: a named optimizer, a `functools.partial` of one, or any function that makes a transformation; arguments

@@ -102,6 +102,7 @@ from optax_muon.linalg.subspace._rank_fraction import RankFraction as RankFracti
 from optax_muon.linalg.subspace._sketch import ColumnSketch as ColumnSketch
 from optax_muon.linalg.subspace._sketch import GaussianSketch as GaussianSketch
 from optax_muon.linalg.subspace._sketch import Sketch as Sketch
+from optax_muon.linalg.subspace._tangent_parts import TangentParts as TangentParts
 from optax_muon.linalg.subspace._whitening import GradientOp as GradientOp
 from optax_muon.linalg.subspace._whitening import KroneckerWhitening as KroneckerWhitening
 from optax_muon.linalg.subspace._whitening import OneSidedWhitening as OneSidedWhitening

@@ -28,11 +28,13 @@ from optax_muon.optimizers._gluon import gluon as gluon
 from optax_muon.optimizers._gluon import gluon_schedules as gluon_schedules
 from optax_muon.optimizers._htmuon import htmuon as htmuon
 from optax_muon.optimizers._hyperball import hyperball as hyperball
+from optax_muon.optimizers._intrinsic_muon import intrinsic_muon as intrinsic_muon
 from optax_muon.optimizers._kaon import kaon as kaon
 from optax_muon.optimizers._kl_shampoo import kl_shampoo as kl_shampoo
 from optax_muon.optimizers._limuon import limuon as limuon
 from optax_muon.optimizers._lion_muon import lion_muon as lion_muon
 from optax_muon.optimizers._local_lmo import local_lmo as local_lmo
+from optax_muon.optimizers._lora_muon import lora_muon as lora_muon
 from optax_muon.optimizers._loscar import loscar as loscar
 from optax_muon.optimizers._low_rank_muon import low_rank_muon as low_rank_muon
 from optax_muon.optimizers._manifold_muon import manifold_muon as manifold_muon
@@ -67,6 +69,7 @@ from optax_muon.optimizers._pion import pion as pion
 from optax_muon.optimizers._polar_adamw import polar_adamw as polar_adamw
 from optax_muon.optimizers._polargrad import polargrad as polargrad
 from optax_muon.optimizers._proximal_muon import proximal_muon as proximal_muon
+from optax_muon.optimizers._riemannion import riemannion as riemannion
 from optax_muon.optimizers._rmnp import rmnp as rmnp
 from optax_muon.optimizers._scion import scion as scion
 from optax_muon.optimizers._scion import scion_init as scion_init

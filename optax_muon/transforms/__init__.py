@@ -4,6 +4,7 @@ import typing as _typing
 
 from optax_muon._numbers import require_fraction as require_fraction
 from optax_muon._renamed import renamed_names as _renamed_names
+from optax_muon.matrices._pairs import pairs_by_name as pairs_by_name
 from optax_muon.transforms._accumulation import multi_steps as multi_steps
 from optax_muon.transforms._adam_direction import adam_direction as adam_direction
 from optax_muon.transforms._alternation import AlternationState as AlternationState
@@ -39,6 +40,8 @@ from optax_muon.transforms._error_feedback import error_feedback as error_feedba
 from optax_muon.transforms._evaluation import eval_params as eval_params
 from optax_muon.transforms._first_gradient_ema import FirstGradientEmaState as FirstGradientEmaState
 from optax_muon.transforms._first_gradient_ema import first_gradient_ema as first_gradient_ema
+from optax_muon.transforms._fixed_rank import FixedRankState as FixedRankState
+from optax_muon.transforms._fixed_rank import step_at_fixed_rank as step_at_fixed_rank
 from optax_muon.transforms._frobenius_clipping import clip_by_frobenius_norm as clip_by_frobenius_norm
 from optax_muon.transforms._gradient_rms import GradientRmsState as GradientRmsState
 from optax_muon.transforms._gradient_rms import divide_by_gradient_rms as divide_by_gradient_rms
@@ -67,10 +70,15 @@ from optax_muon.transforms._momentum import nesterov_ema as nesterov_ema
 from optax_muon.transforms._momentum import two_rate_ema as two_rate_ema
 from optax_muon.transforms._momo import MomoState as MomoState
 from optax_muon.transforms._momo import momo as momo
+from optax_muon.transforms._pair_balance import BalanceState as BalanceState
+from optax_muon.transforms._pair_balance import balance_pairs as balance_pairs
+from optax_muon.transforms._pair_partition import paired as paired
+from optax_muon.transforms._pair_partition import unpaired as unpaired
 from optax_muon.transforms._parameter_free import ParameterFreeState as ParameterFreeState
 from optax_muon.transforms._parameter_free import parameter_free as parameter_free
 from optax_muon.transforms._params_average import ParamsEmaState as ParamsEmaState
 from optax_muon.transforms._params_average import average_params as average_params
+from optax_muon.transforms._partner_metric import in_partner_metric as in_partner_metric
 from optax_muon.transforms._placement_report import placement_report as placement_report
 from optax_muon.transforms._precision import compute_in as compute_in
 from optax_muon.transforms._private_mean import clipped_gradient as clipped_gradient
@@ -78,6 +86,7 @@ from optax_muon.transforms._private_mean import private_mean as private_mean
 from optax_muon.transforms._private_noise import PrivateNoiseState as PrivateNoiseState
 from optax_muon.transforms._private_noise import add_private_noise as add_private_noise
 from optax_muon.transforms._private_noise import noise_deviations as noise_deviations
+from optax_muon.transforms._product_decay import decay_product as decay_product
 from optax_muon.transforms._protection import protect_subspaces as protect_subspaces
 from optax_muon.transforms._qk_clip import qk_clip as qk_clip
 from optax_muon.transforms._quantize_state import QuantizedState as QuantizedState

@@ -33,6 +33,7 @@ OPS = [
     linalg.RandomizedPolar(rank=2),
     linalg.SketchedThresholdClip(linalg.ConstantThreshold(1.0), linalg.RandomizedSVD(rank=2)),
     linalg.Spectrum(),
+    linalg.TangentParts(),
     linalg.ThresholdClip(linalg.ConstantThreshold(1.0)),
     linalg.TopEntries(0.3),
     norms.Oracle(norms.Spectral()),

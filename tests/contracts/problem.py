@@ -34,6 +34,16 @@ LEAVES = {path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()}
 RULES = list(LEAVES.items())
 
 
+def pair(params: dict) -> dict[str, str]:
+    """Take two matrices for the factors of one, where both are there."""
+    paths = ("tall/kernel", "wide/kernel")
+    return dict([paths]) if set(paths) <= by_path(params).keys() else {}
+
+
+# Rules for the factors of a product, whose matrix work a placement carries out.
+PAIRED = {name: {"pairs": pair} for name in ("lora_muon", "intrinsic_muon")}
+
+
 def nested(flat: dict) -> dict:
     """Turn {"a/b": x} into {"a": {"b": x}}."""
     tree: dict = {}
@@ -106,6 +116,7 @@ def build(
 ) -> optax.GradientTransformation:
     """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
     options = card.defaults | SHORTER.get(card.name, {}) | (options or {})
+    options = card.defaults | PAIRED.get(card.name, {}) | (options or {})
     leaves = options.pop("leaves", leaves)
     make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
     if card.kind in ("roles", "any"):

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import optax_muon as om
-from tests.contracts.problem import MATRICES, OTHERS, nested, with_extra_args
+from tests.contracts.problem import MATRICES, OTHERS, PAIRED, nested, pair, with_extra_args
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
 SAMPLE = {"muon", "scion", "soap"}
@@ -25,6 +25,8 @@ SETTINGS = {
     "soft_muon": {"steps": STEPS, "hard_fraction": 0.0},
     "soft_signum": {"steps": STEPS, "hard_fraction": 0.0},
     "limuon": {"rank": 2},
+    **PAIRED,
+    "riemannion": {"pairs": pair},
     "orscale": {"max_ratio": 1e3},
     "amuse": {"warmup_steps": 2},
     "mousse": {"refresh_every": 1},
@@ -39,6 +41,7 @@ CHANGES = {
     ("adago", "floor"): 1.0,
     ("adago", "start"): 10.0,
     ("soft_signum", "eps"): 0.5,
+    "floor": 1.0,
     "eps": 10.0,
     "seed": 1,
     "maximum_temperature": 1.0,
