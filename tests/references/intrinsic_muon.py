@@ -28,6 +28,7 @@ def stiefel(w, gradients, *, learning_rate, momentum=0.0):
     for g in gradients:
         average = momentum * average + (1 - momentum) * g
         within = w.T @ average
-        out = polar(average - w @ within) if w.shape[0] > w.shape[1] else 0
+        out = polar(average - w @ within) if w.shape[0] > w.shape[1] else np.zeros_like(w)
+        out = out - w @ (w.T @ out)  # nothing on the manifold
         w = polar(w - learning_rate * (w @ polar((within - within.T) / 2) + out))
     return w.T if turned else w

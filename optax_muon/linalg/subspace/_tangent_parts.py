@@ -52,6 +52,9 @@ class TangentParts(MatrixOp):
         orth = (self.orthogonalizer or best()).apply
         within = FLOAT32.matmul(w.mT, g)
         turn = FLOAT32.matmul(w, orth((within - within.mT) / 2))
-        # What is left of a square matrix is rounding, which an orthogonaliser would bring to full size.
-        out = turn if x.shape[-1] == x.shape[-2] else turn + orth(g - FLOAT32.matmul(w, within))
+        if x.shape[-1] == x.shape[-2]:  # what is left is rounding, which an orthogonaliser would bring to full size
+            return (turn.mT if wide else turn).astype(x.dtype), carry, Info()
+        leaving = orth(g - FLOAT32.matmul(w, within))
+        # Once more, since an orthogonaliser fills directions that its input lacks, along the columns too.
+        out = turn + leaving - FLOAT32.matmul(w, FLOAT32.matmul(w.mT, leaving))
         return (out.mT if wide else out).astype(x.dtype), carry, Info()
