@@ -16,11 +16,12 @@ WHOLE = SAMPLE | {"optmuon"}  # whose rate falls with what it has seen: by itsel
 
 
 def converging():
-    """Every card on a few kinds of leaves; on all of them quickly for the sample."""
+    """Every card on all kinds of leaves, the sample quickly; the others' references walk the matrix path quickly."""
     for name, card in om.registry.items():
-        yield pytest.param(card, tuple(LEAVES), id=name, marks=() if name in WHOLE else pytest.mark.slow)
+        slow = () if name in WHOLE else pytest.mark.slow
+        yield pytest.param(card, tuple(LEAVES), id=name, marks=slow)
         if name not in WHOLE:
-            yield pytest.param(card, FEW, id=f"{name}-few")
+            yield pytest.param(card, FEW, id=f"{name}-few", marks=slow)
 
 
 @pytest.mark.parametrize(("card", "kinds"), [*converging()])

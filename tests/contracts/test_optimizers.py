@@ -63,7 +63,10 @@ def test_dtypes_and_state_are_stable(card, dtype):
 
 
 @every_card
-@pytest.mark.parametrize(("kept", "given"), [(jnp.bfloat16, {"state_dtype": jnp.float32}), (jnp.float32, {})])
+@pytest.mark.parametrize(
+    ("kept", "given"),
+    [(jnp.bfloat16, {"state_dtype": jnp.float32}), pytest.param(jnp.float32, {}, marks=pytest.mark.slow)],
+)
 def test_updates_have_the_gradients_dtype_whatever_else_is_wider(card, kept, given):
     tx = build(card, options=given)
     params, grads = tree(0, kept), tree(1, jnp.bfloat16)
