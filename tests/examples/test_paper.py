@@ -34,7 +34,7 @@ def numbers(name):
 
 
 def test_every_experiment_has_its_record():
-    assert len(SCRIPTS) == 15
+    assert len(SCRIPTS) == 17
     for name in SCRIPTS:
         assert numbers(name)
         assert (ROOT / "docs/records/paper" / name / "figure.png").exists()
@@ -90,6 +90,33 @@ def test_records_show_what_the_pages_say():
     assert model["kink, width 0.001"]["share of the best change: polar factor"] > 0.99
     spread = list(practice["Aurora: spread by iterations"].values())
     assert spread == sorted(spread, reverse=True)
+
+
+def test_records_of_constraints_show_what_the_page_says():
+    found = numbers("constraints")
+    for shape, shares in found["manifold Muon: decrease, share of the best"].items():
+        gained = shares["20"] - shares["orth of it (SPEL)"]
+        assert (abs(gained) < 1e-3) if shape == "12 x 12" else (0.04 < gained < 0.08)
+    drift = found["drift of one step"]
+    assert 80 < drift["SSO"]["0.01"] / drift["SSO"]["0.001"] < 120
+    assert 8 < drift["MuonSphere"]["0.01"] / drift["MuonSphere"]["0.001"] < 12
+    tasks = found["continual: loss on old and new task"]
+    assert tasks["5 x 0.05"][0] < 0.01 * tasks["unprotected"][0] < 0.011 * tasks["1 x 0.0001"][0]
+    for gaps in found["box: gap after all steps"].values():
+        assert gaps["Local LMO"] < 1e-9 * gaps["Frank and Wolfe"]
+    ends = found["phases: rate -> end"]
+    assert ends["1.95"] < 1e-9
+    assert ends["3.00"] == pytest.approx((1.5**4 - 1) ** 0.25, rel=1e-3)
+
+
+def test_records_of_bounds_show_what_the_page_says():
+    found = numbers("lipschitz")
+    muon = found.pop("muon")["1.0"]
+    for rows in found.values():
+        for radius, row in rows.items():
+            assert row["bound"] < 1.07 * float(radius) ** 3
+        assert abs(rows["1.0"]["accuracy"] - muon["accuracy"]) < 0.02
+        assert rows["0.5"]["certified at 0.5"] > 0.5 > muon["certified at 0.5"]
 
 
 def test_digits_are_shuffled_by_seed_and_scaled():
