@@ -70,6 +70,17 @@ def test_a_split_stack_stays_split_on_an_explicit_mesh(normalize, stack):
     np.testing.assert_allclose(out, normalize.apply(x), rtol=1e-5)
 
 
+def test_at_most_one_shrinks_what_is_longer_and_leaves_the_rest_bit_for_bit():
+    op = linalg.AtMostOne()
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6)), jnp.float32)
+    sizes = jnp.array([0.0, 1e-30, 0.05, 1.0, 1e30])[:, None, None]
+    y = jax.jit(op.apply)(sizes * x[None])
+    assert (y[:3] == (sizes * x[None])[:3]).all()
+    np.testing.assert_allclose(jnp.linalg.norm(y[3:], axis=(1, 2)), 1, rtol=1e-6)
+    assert jnp.isnan(op.apply(x.at[0, 0].set(jnp.nan))).all()
+    np.testing.assert_allclose(op.scalar(jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-6)
+
+
 def test_power_iteration_repeats_and_needs_no_key(stack):
     op = linalg.PowerIteration()
     assert (op.apply(stack) == op.apply(stack)).all()
