@@ -57,6 +57,8 @@ class Sender:
             sent, state = optax.with_extra_args_support(compressor).update(updates, state, params, **extra_args)
             return sent, mean_over_workers(sent, self.axis_name, self.owner), state
         (message, common), state = compressor.encode(updates, state)
+        # What a placement learns inside a map of its own has lost the account of the caller's axes.
+        message, state = own((message, state), self.axis_name)
         sent, start = compressor.decode(message, common, updates), shared_zeros(updates, self.axis_name)
         if compressor.is_linear:
             # The mean of messages is the message of the mean: it is made in the network.

@@ -28,7 +28,7 @@ CARDS = {
     "muloco": lambda leaves: om.muloco(0.1, leaves=leaves, period=2, **RULE),
     "loscar": lambda leaves: om.loscar(0.1, optax.ema(0.8, debias=False), leaves=leaves, period=2, axis_name=AXIS),
 }
-QUICK = {("ef21_muon", "inputs", "checked, Explicit"), ("sign_muon", "outputs", "unchecked, Auto")}
+QUICK = {("ef21_muon", "inputs", "over workers alone"), ("sign_muon", "outputs", "checked, Explicit")}
 
 
 def rows():
