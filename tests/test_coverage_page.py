@@ -43,7 +43,8 @@ def faults(row):
         yield f"no record {record}"
     if (record == COMPARED) != all(name in rows for rows in RESULTS.values()):
         yield f"{name}: the comparison and the column of records disagree"
-    if name.startswith("examples/") and record != f"docs/records/paper/{pathlib.Path(name).stem}":
+    stem = name.removeprefix("examples/").removesuffix(".py")
+    if name.startswith("examples/") and record != f"docs/records/{stem}":
         yield f"{name}: its record is not {record}"
 
 
@@ -52,18 +53,8 @@ def test_every_row_names_what_exists():
     assert not wrong, wrong
 
 
-# Optimizers in the making: their rows come with them.
-EXPECTED = {
-    "intrinsic_muon",
-    "lora_muon",
-    "riemannion",
-}
-
-
 def test_every_optimizer_has_a_row():
-    named = {row["name"] for row in ROWS}
-    assert not om.registry.keys() - named - EXPECTED, "add rows to docs/coverage.csv"
-    assert not named & EXPECTED, "a row is there: take its name from EXPECTED"
+    assert not om.registry.keys() - {row["name"] for row in ROWS}, "add rows to docs/coverage.csv"
 
 
 def test_the_page_agrees_with_the_table():
