@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
 from tests.references.riemannion import riemannion as reference
@@ -78,6 +80,32 @@ def test_an_adapter_starts_from_zero_and_its_factors_move_little(dtype):
     assert (lengths > 0.04).all()
     late = {name: np.abs(np.asarray(u, np.float32)[3:]).max() for name, u in updates.items()}
     assert max(late.values()) < 0.3, late
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_on_a_mesh_the_step_is_that_of_whole_factors(kind):
+    rng = np.random.default_rng(0)
+    specs = {"lora_a": P("x", "y"), "lora_b": P(None, "x")}
+    leaves = {name: om.Leaf("hidden", 0, 1) for name in specs}
+
+    def step(params, grads):
+        tx = om.riemannion(0.1, leaves=leaves)
+        return optax.apply_updates(params, tx.update(grads, tx.init(params), params)[0])
+
+    with jax.enable_x64(True):
+        params, grads = (
+            {"lora_a": jnp.asarray(rng.normal(size=(16, 4))), "lora_b": jnp.asarray(rng.normal(size=(4, 12)))}
+            for _ in range(2)
+        )
+        want = jax.jit(step)(params, grads)
+        mesh = jax.make_mesh((2, 2), ("x", "y"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
+        with jax.set_mesh(mesh):
+            placed = {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
+            got = jax.jit(step)(jax.device_put(params, placed), jax.device_put(grads, placed))
+    for name, x in want.items():
+        np.testing.assert_allclose(got[name], x, atol=1e-12, rtol=0)
+        assert got[name].sharding.spec == specs[name]
 
 
 def test_a_wrong_word_is_an_error():
