@@ -41,7 +41,7 @@ CHANGES = {
     ("adago", "floor"): 1.0,
     ("adago", "start"): 10.0,
     ("soft_signum", "eps"): 0.5,
-    "floor": 1.0,
+    "floor": 100.0,  # above what Gram matrices of the problem have
     "eps": 10.0,
     "seed": 1,
     "maximum_temperature": 1.0,
