@@ -64,20 +64,17 @@ def sign_muon(
     transforms.require_fraction("sign_muon: momentum", momentum)
     on = Stages(workers.own_matrices(leaves, axis_name), placement, state_dtype)
     decay = decayed_weights(weight_decay)
+    if axis_name is None:
+        signs = on.bind(transforms.signs)(error_feedback=error_feedback)
+    elif error_feedback:
+        signs = on.bind(workers.exchange)(on.bind(transforms.scale_by_mean_sign)(), axis_name)
+    else:
+        signs = workers.vote(axis_name)
     return optax.chain(
         *([] if decoupled else [decay]),
         workers.own_state(on.ema(momentum, nesterov=nesterov), axis_name),
         on.apply(orthogonalizer or best()),
-        *_agreed(on, axis_name, error_feedback),
+        signs,
         *([decay] if decoupled else []),
         optax.scale_by_learning_rate(learning_rate),
     )
-
-
-def _agreed(on: Stages, axis_name: workers.AxisName, error_feedback: bool) -> list[optax.GradientTransformation]:
-    """Take one worker's signs, or what all workers agree on."""
-    if axis_name is None:
-        return [on.bind(transforms.signs)(error_feedback=error_feedback)]
-    if not error_feedback:
-        return [workers.vote(axis_name)]
-    return [on.bind(workers.exchange)(on.bind(transforms.scale_by_mean_sign)(), axis_name)]
