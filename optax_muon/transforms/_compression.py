@@ -34,7 +34,8 @@ def scale_by_mean_sign(*, leaves: Leaves | None = None) -> Compressor:
 
     def mean(x: Array, leaf: Leaf) -> Array:
         """Give the mean size of every matrix of one parameter."""
-        return sum_over(jnp.abs(x), leaf) / entries_over(x.shape, leaf)
+        total = sum_over(jnp.abs(x), leaf)
+        return total / jnp.asarray(entries_over(x.shape, leaf), total.dtype)
 
     def compressed(path: str, x: Array, leaf: Leaf) -> Array:
         """Compress the matrices of one parameter."""

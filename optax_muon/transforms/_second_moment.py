@@ -92,7 +92,8 @@ def normalize_neurons(
         """Normalise the matrices of one parameter, and return their new averages."""
         wide = x.astype(accumulator_dtype(x.dtype))
         # Behind an orthogonaliser entries are at most about 1: their squares need no scaling.
-        mean = sum_over(jnp.square(jnp.abs(wide)), leaf, ACROSS[side]) / entries_over(x.shape, leaf, ACROSS[side])
+        total = sum_over(jnp.square(jnp.abs(wide)), leaf, ACROSS[side])
+        mean = total / jnp.asarray(entries_over(x.shape, leaf, ACROSS[side]), total.dtype)
         new = decay * v + (1 - decay) * mean
         v = jnp.where(mean == 0, v, new) if skip_zeros else new
         y = wide / (square_root(v) + eps)
