@@ -101,14 +101,7 @@ def layers() -> None:
     figure, axes = canvas(5.6, 4.3)
     floors = [
         [("optimizers", "one paper, one file:\na card and a chain", 0.1, 3.1), ("diagnostics", "", 3.3, 1.8)],
-        [
-            (
-                "transforms",
-                "optax transformations, one kind of state each;\n_lift.py takes trees to matrices and back",
-                0.1,
-                5.0,
-            )
-        ],
+        [("transforms", "one kind of state each;\n_lift.py: trees to matrices", 0.1, 3.1), ("workers", "", 3.3, 1.8)],
         [("placement", "on which device, in which order;\nbuckets, exchange", 0.1, 5.0)],
         [("matrices", "which array is which matrix:\nroles, axes, partition, Flax", 0.1, 5.0)],
         [("norms", "value, dual, oracle", 0.1, 3.0), ("shapes", "", 3.2, 1.9)],
