@@ -57,6 +57,7 @@ def copy(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_it_walks_as_its_reference_and_keeps_the_first_promises(copy):
     contracts = "tests/contracts/test_optimizers.py tests/contracts/test_convergence.py"
     files = f"tests/optimizers/test_knee_muon.py {contracts} tests/linalg/spectral"

@@ -12,7 +12,7 @@ import pytest
 import optax_muon as om
 from tests.contracts.problem import extra_args
 
-SAMPLE = {"muon", "dion", "normuon"}
+SAMPLE = {"muon"}
 CARDS = [
     pytest.param(card, id=name, marks=() if name in SAMPLE else pytest.mark.slow) for name, card in om.registry.items()
 ]

@@ -20,7 +20,7 @@ import optax_muon as om
 from tests.contracts.problem import AHEAD, COUNT, MATRICES, OTHERS, SHARDED, Probe, build, loss, nested, tree
 
 CARDS = [pytest.param(card, id=name) for name, card in om.registry.items()]
-SAMPLE = {"muon", "scion", "dion"}
+SAMPLE = {"muon", "scion"}
 every_card = pytest.mark.parametrize("card", CARDS)
 sampled = pytest.mark.parametrize(
     "card", [pytest.param(*c.values, id=c.id, marks=() if c.id in SAMPLE else pytest.mark.slow) for c in CARDS]

@@ -166,7 +166,8 @@ def test_describe_shows_the_gpt_with_its_true_axes():
     assert all(row[-1] and "assumed" not in row[-1] for row in description.rows)
 
 
-@pytest.mark.parametrize("name", ["muon_mvr", pytest.param("amuse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["muon_mvr", "amuse"])
 def test_second_gradients_and_evaluation_parameters(name, tmp_path):
     """One optimizer that wants this batch's gradient at the previous parameters, one that is evaluated elsewhere."""
     text = train("--optimizer", name, "--accumulate", "2", "--schedule", "wsd", "--out", str(tmp_path)).stdout

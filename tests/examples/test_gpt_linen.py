@@ -59,6 +59,7 @@ def curve(made, params, state, steps):
     return np.array(losses), params, state
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_nnx_for_the_same_weights():
     model, optimizer = training.create(CONFIG, RECIPE, seed=0)
     # A copy, since the step takes the model's own arrays.

@@ -16,7 +16,7 @@ POLAR = om.linalg.SVDPolar()
 NEWTON = om.linalg.NewtonSchulz(om.linalg.YOU_2025)
 
 
-@pytest.mark.parametrize("rank", [3, 100])
+@pytest.mark.parametrize("rank", [pytest.param(3, marks=pytest.mark.slow), 100])
 def test_matches_its_reference(rank):
     common = {
         "learning_rate": 0.1,

@@ -55,7 +55,7 @@ WAYS = {
     "mixed without specs": (AxisType.Explicit, AxisType.Auto, False),
 }
 ROWS = [
-    pytest.param(name, way, marks=() if (name, way) == ("kl_shampoo", "explicit") else pytest.mark.slow)
+    pytest.param(name, way, marks=() if (name, way) == ("soap", "explicit") else pytest.mark.slow)
     for name in CARDS
     for way in WAYS
 ]

@@ -81,6 +81,7 @@ def test_what_it_reads_may_be_rounded_before():
     assert (op.apply(x.astype(jnp.bfloat16)).astype(jnp.float32) == op.apply(x)).all()
 
 
+@pytest.mark.slow
 def test_differentiable_mapped_and_scanned():
     op = linalg.best()
     x = jax.random.normal(jax.random.key(0), (2, 4, 9))

@@ -58,7 +58,10 @@ def sent(lowered):
     return re.findall(r'"?stablehlo\.all_to_all"?.*?: \(tensor<([\w]+)>\)', lowered.as_text().replace("\n", " "))
 
 
-@pytest.mark.parametrize("spec", [P("fsdp", "tp"), P("tp", "fsdp"), P(("tp", "fsdp"), None)])
+@pytest.mark.parametrize(
+    "spec",
+    [P("fsdp", "tp"), *(pytest.param(s, marks=pytest.mark.slow) for s in (P("tp", "fsdp"), P(("tp", "fsdp"), None)))],
+)
 @pytest.mark.parametrize(("least", "collectives"), [(0, 4), (5 << 19, 2)])
 def test_matrices_arrive_whole(spec, least, collectives, monkeypatch, accelerated):
     """Each run on its own, or all in slabs of one width."""
