@@ -73,8 +73,9 @@ def private_mean(
         >>> import jax.numpy as jnp, optax_muon as om
         >>> tx = om.transforms.private_mean(1.0, 0.0, seed=0)
         >>> grads = {"up": {"kernel": jnp.array([[[3.0, 4.0]], [[0.3, 0.4]]])}}
-        >>> tx.update(grads, tx.init({"up": {"kernel": jnp.zeros((1, 2))}}))[0]["up"]["kernel"].round(3).tolist()
-        [[0.45, 0.6]]
+        >>> clipped, _ = tx.update(grads, tx.init({"up": {"kernel": jnp.zeros((1, 2))}}))
+        >>> (100 * clipped["up"]["kernel"]).round().tolist()
+        [[45.0, 60.0]]
     """
 
     def deviations(params: PyTree, examples: int) -> dict[str, Any]:

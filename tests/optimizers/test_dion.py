@@ -77,7 +77,8 @@ def test_a_frozen_momentum_leads_to_its_polar_factor():
 def test_the_update_has_norm_of_its_rank():
     x = jax.random.normal(jax.random.key(0), (2, 7, 9))
     op = PowerStep(4)
-    y, carry, (_, (_, p)) = op.apply(x, op.init(x.shape, x.dtype))
+    y, carry, info = op.apply(x, op.init(x.shape, x.dtype))
+    _, p = info.factors
     np.testing.assert_allclose(jnp.linalg.norm(y, axis=(1, 2)), 2.0, rtol=1e-5)
     np.testing.assert_allclose(jnp.linalg.norm(carry, axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(p.mT @ p, np.broadcast_to(np.eye(4), (2, 4, 4)), atol=1e-5)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from optax_muon._numbers import require_whole
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.linalg._scale import MATRIX, length, quotient
+from optax_muon.linalg._scale import MATRIX, length, unit_length
 from optax_muon.linalg.orthogonal._normalizer import Normalizer
 from optax_muon.linalg.orthogonal._table import Coefficients
 
@@ -38,9 +38,9 @@ class AtMostOne(Normalizer):
 
 def _shrunk(x: Array, axis: int | tuple[int, ...]) -> Array:
     """Divide by what the length along axes exceeds 1 by."""
-    size = length(x, axis)
-    # Not a maximum, which may drop a NaN that must be seen.
-    return quotient(x, jnp.where(size < 1, 1, size))
+    # Not a maximum, which may drop a NaN that must be seen; and no division by the length, which at the end of the range
+    # is infinite where every entry is a number.
+    return jnp.where(length(x, axis) < 1, x, unit_length(x, axis))
 
 
 def taylor_coefficients(kappa: int = 2, steps: int = 5) -> Coefficients:
