@@ -38,8 +38,8 @@ class AtMostOne(Normalizer):
 
 def _shrunk(x: Array, axis: int | tuple[int, ...]) -> Array:
     """Divide by what the length along axes exceeds 1 by."""
-    # Not a maximum, which may drop a NaN that must be seen; and no division by the length, which at the end of the range
-    # is infinite where every entry is a number.
+    # Not a maximum, which may drop a NaN that must be seen; and no division by the length, which is infinite at the end
+    # of the range though every entry is a number.
     return jnp.where(length(x, axis) < 1, x, unit_length(x, axis))
 
 
