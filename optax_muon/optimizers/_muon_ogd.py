@@ -95,7 +95,7 @@ def protected(
     All outputs are protected: what a layer makes of an input in its subspace stays.
 
     Args:
-        params: the hidden matrices, arrays or `jax.ShapeDtypeStruct`s; others may be there too.
+        params: the hidden matrices, or their shapes as `jax.eval_shape` gives them; others may be there too.
         activations: path -> inputs of a layer (tokens, features), as `diagnostics.layer_inputs` gives them.
         rank: how many leading directions of each layer's inputs, fewer where there are fewer.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
