@@ -32,6 +32,7 @@ def drift(rate, rounds):
     return float(jnp.abs(jnp.linalg.norm(w - rate * d, 2) - 1))
 
 
+@pytest.mark.slow
 def test_a_step_leaves_the_sphere_by_the_square_of_the_rate_and_without_rounds_by_the_rate():
     with jax.enable_x64(True), jax.disable_jit():
         assert 50 < drift(1e-2, 30) / drift(1e-3, 30) < 200
