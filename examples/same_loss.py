@@ -8,7 +8,6 @@ moves a run: ``jitter`` is Muon with updates two units in the last place longer,
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import numpy as np
 import optax
-from gpt.recipe import Recipe
+from gpt.recipe import Recipe, of_card
 from matplotlib.figure import Figure
 from paper.experiment import start
 from sweep.program import POINTS, Program
@@ -38,14 +37,10 @@ class Variant(Recipe):
 
     def transformation(self, leaves: Any = None, peak: Any = None) -> optax.GradientTransformation:
         """Build the optimizer for the whole model."""
-        make = functools.partial(
-            om.muon,
-            self.rate(self.peak if peak is None else peak),
-            weight_decay=self.weight_decay,
-            orthogonalizer=self.orthogonalizer,
-        )
         others = optax.adamw(self.rate(self.other_rate), b2=self.beta2, weight_decay=0.0)
-        return self.around(om.for_matrices(make, otherwise=others, leaves=leaves))
+        options = {"weight_decay": self.weight_decay, "orthogonalizer": self.orthogonalizer}
+        rate = self.rate(self.peak if peak is None else peak)
+        return self.around(of_card(om.registry["muon"], rate, others, leaves, options))
 
 
 def jittered(tx: optax.GradientTransformation) -> optax.GradientTransformation:

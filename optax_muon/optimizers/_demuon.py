@@ -19,6 +19,7 @@ def demuon(
     learning_rate: optax.ScalarOrSchedule,
     *,
     graph: workers.Graph = workers.Ring(),  # noqa: B008 - immutable
+    mixing: optax.GradientTransformation | None = None,
     axis_name: workers.AxisName = None,
     orthogonalizer: SpectralMap | MatrixOp | None = None,
     momentum: Number = 0.95,
@@ -42,6 +43,7 @@ def demuon(
     Args:
         learning_rate: the size of an update in spectral norm, before the shape scale.
         graph: who hears whom and with what weights, a `workers.Graph`.
+        mixing: of the weights, last in the chain; None: `workers.mix_params` over the graph. `suda_muon` has another.
         axis_name: the workers' axis of `jax.shard_map` or `jax.vmap`; None: one worker, which is Muon without
             look-ahead.
         state_dtype: of momentum and estimate.
@@ -61,5 +63,5 @@ def demuon(
         on.scale_by_shape(shape_scale),
         decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
-        workers.mix_params(graph, axis_name),
+        workers.mix_params(graph, axis_name) if mixing is None else mixing,
     )

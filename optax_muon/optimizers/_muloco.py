@@ -3,10 +3,11 @@
 import optax
 
 from optax_muon import shapes, transforms, workers
-from optax_muon._options import Leaves, Placement, Stages, WeightDecay
+from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
 from optax_muon.linalg import MatrixOp, SpectralMap
+from optax_muon.optimizers._diloco import diloco
 from optax_muon.optimizers._muon import muon
 
 
@@ -62,7 +63,6 @@ def muloco(
     """
     transforms.require_fraction("muloco: outer_momentum", outer_momentum)
     own = workers.own_matrices(leaves, axis_name)
-    on = Stages(own, placement, None)
     inner = muon(
         learning_rate,
         orthogonalizer=orthogonalizer,
@@ -73,8 +73,12 @@ def muloco(
         placement=placement,
         state_dtype=state_dtype,
     )
-    agree = workers.average_over(axis_name) if compressor is None else on.bind(workers.exchange)(compressor, axis_name)
-    outer = optax.chain(
-        agree, on.heavy_ball(outer_momentum, nesterov=True), optax.scale_by_learning_rate(outer_learning_rate)
+    return diloco(
+        outer_learning_rate,
+        inner,
+        period=period,
+        momentum=outer_momentum,
+        compressor=compressor,
+        axis_name=axis_name,
+        leaves=own,
     )
-    return workers.local_steps(inner, outer, period, axis_name)

@@ -4,11 +4,12 @@ from typing import Literal
 
 import optax
 
-from optax_muon import shapes, transforms, workers
-from optax_muon._options import Leaves, Placement, Stages, WeightDecay, decayed_weights
+from optax_muon import shapes, workers
+from optax_muon._options import Leaves, Placement, WeightDecay
 from optax_muon._registry import StateSize, card
 from optax_muon._types import DTypeLike, Number
-from optax_muon.linalg import MatrixOp, SpectralMap, best
+from optax_muon.linalg import MatrixOp, SpectralMap
+from optax_muon.optimizers._demuon import demuon
 
 
 @card(
@@ -57,14 +58,16 @@ def suda_muon(
     References:
         Zhang, Kong, Geng, Huang, SUDA-Muon, arXiv 2604.23980; Alghunaim and Yuan, SUDA.
     """
-    transforms.require_fraction("suda_muon: momentum", momentum)
-    on = Stages(workers.own_matrices(leaves, axis_name), placement, state_dtype)
-    return optax.chain(
-        workers.own_state(on.ema(momentum), axis_name),
-        on.bind(workers.track)(graph, axis_name),
-        on.apply(orthogonalizer or best()),
-        on.scale_by_shape(shape_scale),
-        decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
-        workers.suda(graph, axis_name, backbone),
+    return demuon(
+        learning_rate,
+        graph=graph,
+        mixing=workers.suda(graph, axis_name, backbone),
+        axis_name=axis_name,
+        orthogonalizer=orthogonalizer,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        shape_scale=shape_scale,
+        leaves=leaves,
+        placement=placement,
+        state_dtype=state_dtype,
     )

@@ -1,18 +1,22 @@
 """Gradients divided by the second moments of what enters their layers."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from optax_muon._numbers import require_fraction, require_not_negative, require_positive, require_whole
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
-from optax_muon.linalg.subspace._diagonal_blocks import TimesBlocks, block_size, diagonal_blocks
+from optax_muon.linalg.subspace._diagonal_blocks import (
+    TimesBlocks,
+    block_size,
+    diagonal_blocks,
+    inverse_of_blocks,
+)
 from optax_muon.matrices._cut_state import cut_like
 from optax_muon.matrices._leaf import Leaf, matrix_shapes
 from optax_muon.matrices._paths import by_path
@@ -30,8 +34,8 @@ class InputMomentsState(NamedTuple):
 
     Attributes:
         count: updates so far, int32 scalar.
-        moments: path -> average of the inputs' second moments, (n, n), or diagonal blocks (blocks, n / blocks,
-            n / blocks), float32 or wider; alone in a tuple, as what belongs to matrices is.
+        moments: path -> average of the inputs' second moments, (n, n), or its diagonal blocks one below the other,
+            (n, size), float32 or wider; alone in a tuple, as what belongs to matrices is.
         inverse: path -> what gradients are multiplied by, likewise.
     """
 
@@ -141,7 +145,7 @@ def _renewed(state: InputMomentsState, given: Any, decay: Any, ridge: Any, eps: 
     moments = {
         path: ((decay * old + (1 - decay) * seen[path]).astype(old.dtype),) for path, (old,) in state.moments.items()
     }
-    return moments, {path: (_inverse(k, ridge, eps),) for path, (k,) in moments.items()}
+    return moments, {path: (inverse_of_blocks(k, ridge, eps),) for path, (k,) in moments.items()}
 
 
 def _inputs(x: Array, leaf: Leaf) -> int:
@@ -168,8 +172,7 @@ def _checked(given: Mapping[str, Array] | Callable[[], Mapping[str, Array]], mom
     seen = given() if callable(given) else given
     blocks = {}
     for path, (old,) in moments.items():
-        size = old.shape[-1]
-        needed = (size * math.prod(old.shape[:-2]),) * 2
+        needed = (old.shape[0],) * 2
         found = seen[path].shape if path in seen else None
         if found != needed:
             what = "no second moment of its inputs" if found is None else f"a second moment {found} of its inputs"
@@ -177,14 +180,5 @@ def _checked(given: Mapping[str, Array] | Callable[[], Mapping[str, Array]], mom
                 f"{path}: {what}, where {needed} is needed; om.diagnostics.input_moments(model, batch) makes those "
                 "of dense layers, and a rule sends other matrices elsewhere"
             )
-        blocks[path] = diagonal_blocks(seen[path], size)
+        blocks[path] = diagonal_blocks(seen[path], old.shape[1])
     return blocks
-
-
-def _inverse(k: Float[Array, "*blocks n n"], ridge: Any, eps: float) -> Float[Array, "*blocks n n"]:
-    """Return the inverse of every block of K with a ridge, by Cholesky; I where it has none."""
-    n, identity = k.shape[-1], jnp.broadcast_to(jnp.eye(k.shape[-1], dtype=k.dtype), k.shape)
-    mean = jnp.trace(k, axis1=-2, axis2=-1)[..., None, None] / max(n, 1)
-    factor = jnp.linalg.cholesky(k + (ridge * mean + eps) * identity)
-    inverse = jax.scipy.linalg.cho_solve((factor, True), identity)
-    return jnp.where(jnp.isfinite(inverse).all((-2, -1), keepdims=True), inverse, identity)

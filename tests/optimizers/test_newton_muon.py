@@ -8,6 +8,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
 from tests.references import harness
@@ -133,3 +135,22 @@ def test_a_moment_without_inverse_leaves_the_gradient():
     tx = om.transforms.precondition_inputs(refresh_every=1)
     broken = {"w": -100 * jnp.eye(4)}
     np.testing.assert_array_equal(tx.update(grads, tx.init(grads), input_moments=broken)[0]["w"], grads["w"])
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.slow)])
+def test_blocks_of_moments_on_a_mesh_are_those_of_one_device(kind):
+    mesh = jax.make_mesh((2, 2), ("x", "y"), devices=jax.devices()[:4], axis_types=(kind,) * 2)
+    params, sharding = {"w": jax.random.normal(jax.random.key(0), (12, 8))}, NamedSharding(mesh, P("x", "y"))
+    moments = {"w": jnp.diag(jnp.linspace(1.0, 3.0, 12)) + 0.1}
+
+    def twice(spec, params):
+        leaves = {"w": om.Leaf("hidden", 0, 1, spec=spec)}
+        tx = om.newton_muon(0.1, max_block=6, refresh_every=1, orthogonalizer=SVD, leaves=leaves)
+        state = tx.init(params)
+        for _ in range(2):
+            updates, state = tx.update(params, state, params, input_moments=moments)
+        return updates["w"]
+
+    with jax.set_mesh(mesh):
+        found = jax.jit(functools.partial(twice, sharding.spec))(jax.device_put(params, {"w": sharding}))
+    np.testing.assert_allclose(jax.device_get(found), twice(None, params), atol=1e-6)

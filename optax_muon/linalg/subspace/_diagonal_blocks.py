@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,13 +18,32 @@ def block_size(n: int, largest: int | None) -> int:
     return next(size for size in range(largest, 0, -1) if n % size == 0)
 
 
-def diagonal_blocks(k: Float[Array, "n n"], size: int) -> Array:
-    """Return the blocks of ``size`` on the diagonal of ``k``, (n / size, size, size); one alone stands without axis."""
-    if k.shape[-1] == size:
-        return k
-    blocks = k.shape[-1] // size
-    along = jnp.arange(blocks)
-    return k.reshape(blocks, size, blocks, size)[along, :, along, :]
+def diagonal_blocks(k: Float[Array, "n n"], size: int) -> Float[Array, "n size"]:
+    """Return the blocks of ``size`` on the diagonal of ``k``, one below the other."""
+    blocks, along = k.shape[-1] // size, jnp.arange(k.shape[-1] // size)
+    return k.reshape(blocks, size, blocks, size)[along, :, along, :].reshape(k.shape[-1], size)
+
+
+def inverse_of_blocks(k: Float[Array, "n size"], ridge: Any, eps: float) -> Float[Array, "n size"]:
+    """Return the inverse of every block with a ridge, by Cholesky; I where it has none.
+
+    Args:
+        k: the blocks, one below the other.
+        ridge: in units of a block's mean eigenvalue.
+        eps: added to the diagonal.
+    """
+    blocks = _apart(k)
+    size, identity = blocks.shape[-1], jnp.broadcast_to(jnp.eye(blocks.shape[-1], dtype=k.dtype), blocks.shape)
+    mean = jnp.trace(blocks, axis1=-2, axis2=-1)[..., None, None] / max(size, 1)
+    factor = jnp.linalg.cholesky(blocks + (ridge * mean + eps) * identity)
+    inverse = jax.scipy.linalg.cho_solve((factor, True), identity)
+    return jnp.where(jnp.isfinite(inverse).all((-2, -1), keepdims=True), inverse, identity).reshape(k.shape)
+
+
+def _apart(k: Float[Array, "*batch n size"]) -> Float[Array, "*batch blocks size size"]:
+    """Give blocks that stand one below the other an axis."""
+    size = k.shape[-1]
+    return k.reshape(*k.shape[:-2], k.shape[-2] // max(size, 1), size, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +60,9 @@ class TimesBlocks(MatrixOp):
     def init(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return I for every matrix."""
         *batch, m, _ = shape
-        size = block_size(m, self.largest)
-        full = (*batch, *((m // size,) if size < m else ()), size, size)
-        return jnp.broadcast_to(jnp.eye(size, dtype=accumulator_dtype(dtype)), full)
+        eye = jnp.eye(m, dtype=accumulator_dtype(dtype))
+        blocks = diagonal_blocks(eye, block_size(m, self.largest))
+        return jnp.broadcast_to(blocks, (*batch, *blocks.shape))
 
     def apply(
         self, x: Float[Array, "*batch m n"], carry: Array, *, key: Array | None = None, **others: Array
@@ -51,6 +71,7 @@ class TimesBlocks(MatrixOp):
         del key
         self.check_others(x, others)
         # A matrix of several blocks is a batch of as many slices of its inputs.
-        sliced = x.reshape(*carry.shape[:-1], x.shape[-1])
-        y = FLOAT32.matmul(carry, summable(sliced.astype(carry.dtype)))
+        blocks = _apart(carry)
+        sliced = x.reshape(*blocks.shape[:-1], x.shape[-1])
+        y = FLOAT32.matmul(blocks, summable(sliced.astype(carry.dtype)))
         return y.reshape(x.shape).astype(x.dtype), carry, Info()
