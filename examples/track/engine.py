@@ -29,7 +29,7 @@ class Outcome:
     """What a run gives.
 
     Attributes:
-        steps: at which the target was reached, linear between two validations; None: missed, censored at the horizon.
+        steps: at which the target was reached, linear between two validations; None: missed, censored where it ended.
         seconds: until then, validations included, compilation not; of the whole run where it was missed.
         losses: of every validation.
     """
@@ -83,14 +83,14 @@ class Engine:
             self._stretch, donate_argnums=(0, 1), out_shardings=(shardings, state_shardings, everywhere)
         )
 
-    def __call__(self, rate: float, horizon: int, seed: int) -> Outcome:
-        """Train with one peak rate, schedule length and seed of weights and batches."""
+    def __call__(self, rate: float, horizon: int, seed: int, until: int | None = None) -> Outcome:
+        """Train with one peak rate, schedule length and seed of weights and batches, for ``until`` steps at most."""
         params = self.begin(jax.random.key(seed))
         state = self.begin_state(params)
         batches = self._batches(seed)
         losses: list[float] = []
         steps, seconds, every = None, 0.0, self.preset.every
-        for first in range(0, horizon, every):
+        for first in range(0, horizon if until is None else min(horizon, until), every):
             tokens = [batches.at(first + i, self._key(seed, first + i)) for i in range(every)]
             began = time.perf_counter()
             params, state, loss = self.stretch(params, state, jnp.stack(tokens), batches.valid, rate, float(horizon))

@@ -57,12 +57,12 @@ class Preset:
         return dataclasses.asdict(self)
 
 
-_SMALL: dict[str, Any] = {"context": 64, "layers": 3, "width": 96, "heads": 3, "batch": 16, "limit": 800, "devices": 1}
+_SMALL: dict[str, Any] = {"context": 64, "layers": 3, "width": 96, "heads": 3, "batch": 16, "limit": 600, "devices": 1}
 _LARGE: dict[str, Any] = {key: presets.GPT2[key] for key in ("context", "dtype", "tokens", "remat")}
 PRESETS = {
     "two-cores": {
-        "shakespeare": Preset("two-cores-shakespeare", target=1.80, **_SMALL),
-        "python": Preset("two-cores-python", target=1.60, **_SMALL),
+        "shakespeare": Preset("two-cores-shakespeare", target=1.90, **_SMALL),
+        "python": Preset("two-cores-python", target=1.90, **_SMALL),
     },
     # About 30 million parameters, minutes on one large GPU.
     "one-gpu": {

@@ -52,21 +52,24 @@ class Contest:
         count = (tuning.RUNS if division == 1 else tuning.BUDGET) + n
         task = self.progress.add_task(f"{self.preset.name}: {name}", total=count)
 
-        def run(rate: float, horizon: int, options: Mapping[str, Any], seed: int = tuning.SEED) -> Outcome:
-            key = {"contestant": name, "rate": rate, "horizon": horizon, "options": dict(options), "seed": seed}
+        def run(
+            rate: float, horizon: int, options: Mapping[str, Any], until: int | None, seed: int = tuning.SEED
+        ) -> Outcome:
+            key = {"contestant": name, "rate": rate, "horizon": horizon, "options": dict(options), "until": until,
+                   "seed": seed}
             entry = self.runs.recall(key)
             if entry is None:
                 kind = json.dumps(dict(options), sort_keys=True)
                 if kind not in engines:
                     engines.clear()  # one at a time: each holds its programs
                     engines[kind] = Engine(self.preset, self.text, contestant, options, self._devices())
-                entry = self.runs.add(key, dataclasses.asdict(engines[kind](rate, horizon, seed)))
+                entry = self.runs.add(key, dataclasses.asdict(engines[kind](rate, horizon, seed, until)))
             self.progress.advance(task)
             return Outcome(entry["steps"], entry["seconds"], entry["losses"])
 
         search = self._search(contestant, division, run)
         best = search.best
-        finals = [run(best.rate, best.horizon, best.options, seed) for seed in range(n)]
+        finals = [run(best.rate, best.horizon, best.options, None, seed) for seed in range(n)]
         self.progress.remove_task(task)
         return {
             **provenance(),

@@ -31,7 +31,8 @@ class Trial:
         return missed, last if math.isfinite(last) else math.inf
 
 
-Try = Callable[[float, int, Mapping[str, Any]], Outcome]
+# (rate, horizon, options, until) -> the outcome, stopped where the best so far can no longer be beaten.
+Try = Callable[[float, int, Mapping[str, Any], int | None], Outcome]
 
 
 class Search:
@@ -50,7 +51,12 @@ class Search:
         """Try one setting; horizons are whole stretches between validations, at most the preset's limit."""
         whole = min(self.limit, max(2 * self.every, self.every * round(horizon / self.every)))
         options = options or {}
-        self.trials.append(Trial(rate, whole, options, self.attempt(rate, whole, options)))
+        self.trials.append(Trial(rate, whole, options, self.attempt(rate, whole, options, self._until())))
+
+    def _until(self) -> int | None:
+        """Give the first validation at which a trial has lost, once the target was reached."""
+        fewest = self.best.outcome.steps if self.trials else None
+        return None if fewest is None else self.every * math.ceil(fewest / self.every)
 
 
 def first_division(attempt: Try, rate: float, limit: int, every: int) -> Search:
@@ -59,7 +65,7 @@ def first_division(attempt: Try, rate: float, limit: int, every: int) -> Search:
     Five rates on the longest schedule, four shorter schedules, four rates about the best, two schedules about the best.
     """
     search = Search(attempt, limit, every)
-    for power in (-2, -1, 0, 1, 2):
+    for power in (0, -1, 1, -2, 2):
         search.add(rate * 2.0**power, limit)
     best = search.best
     for share in (0.8, 0.65, 0.5, 0.4):

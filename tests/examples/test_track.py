@@ -47,10 +47,10 @@ def test_the_schedule_rises_and_falls_to_zero():
 
 
 def test_every_contestant_is_tuned_by_as_many_runs_and_finds_a_valley():
-    def attempt(rate, horizon, options):
+    def attempt(rate, horizon, options, until):
         apart = abs(np.log2(rate / 0.03)) + abs(np.log2(options.get("momentum", 0.9) / 0.9))
         needed = 100 * (1 + apart)
-        return Outcome(needed if needed < horizon else None, 1.0, [2.0 + apart])
+        return Outcome(needed if needed < min(horizon, until or horizon) else None, 1.0, [2.0 + apart])
 
     first = tuning.first_division(attempt, 0.01, 400, 10)
     assert len(first.trials) == tuning.RUNS
