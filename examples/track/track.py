@@ -55,8 +55,14 @@ class Contest:
         def run(
             rate: float, horizon: int, options: Mapping[str, Any], until: int | None, seed: int = tuning.SEED
         ) -> Outcome:
-            key = {"contestant": name, "rate": rate, "horizon": horizon, "options": dict(options), "until": until,
-                   "seed": seed}
+            key = {
+                "contestant": name,
+                "rate": rate,
+                "horizon": horizon,
+                "options": dict(options),
+                "until": until,
+                "seed": seed,
+            }
             entry = self.runs.recall(key)
             if entry is None:
                 kind = json.dumps(dict(options), sort_keys=True)
