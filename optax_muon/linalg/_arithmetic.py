@@ -116,8 +116,8 @@ BFLOAT16 = Arithmetic(storage=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT)
 
 def accumulator_dtype(dtype: Any) -> Any:
     """Widen float8, float16 and bfloat16 to float32; leave float32, float64 and complex as they are."""
-    # By hand: JAX does not promote float8, and under strict promotion nothing.
-    dtype = jnp.dtype(dtype)
+    # By hand: JAX does not promote float8, and under strict promotion nothing. NumPy's float64 is float32 without x64.
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     return dtype if jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 

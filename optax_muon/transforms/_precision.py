@@ -65,7 +65,7 @@ def compute_in(tx: optax.GradientTransformation, dtype: Any = None) -> optax.Gra
 
 def promoted(tree: PyTree, *like: PyTree) -> PyTree:
     """Bring every array to the dtype that holds its fellows in ``like``, whatever rates and factors have made of it."""
-    return jax.tree.map(lambda x, *ys: _cast(x, jnp.result_type(*(y.dtype for y in ys))), tree, *like)
+    return jax.tree.map(lambda x, *ys: _cast(x, jnp.result_type(*map(_dtype, ys))), tree, *like)
 
 
 def _widened(tree: PyTree, dtype: Any, *others: PyTree) -> PyTree:
@@ -73,7 +73,7 @@ def _widened(tree: PyTree, dtype: Any, *others: PyTree) -> PyTree:
     kinds = () if dtype is None else (dtype,)
 
     def wide(x: Array, *ys: Array) -> Array:
-        return _cast(x, jnp.result_type(x.dtype, *(y.dtype for y in ys), *kinds))
+        return _cast(x, jnp.result_type(_dtype(x), *map(_dtype, ys), *kinds))
 
     return jax.tree.map(wide, tree, *others)
 
@@ -105,6 +105,11 @@ def _require_shapes(moves: PyTree, updates: PyTree) -> None:
     for path, x in by_path(moves).items():
         if path in given and x.shape != given[path].shape:
             raise ValueError(f"{path}: gradient {given[path].shape}, where its state is for {x.shape}")
+
+
+def _dtype(x: Array) -> Any:
+    """Give an array's dtype; NumPy's float64 is float32 to JAX without x64, which warns where it is asked for by name."""
+    return jax.dtypes.canonicalize_dtype(x.dtype)
 
 
 def _cast(x: Array, dtype: Any) -> Array:

@@ -115,8 +115,7 @@ def build(
     card: om.Card, learning_rate=0.05, *, placement=None, leaves=None, options=None
 ) -> optax.GradientTransformation:
     """Build a card's optimizer for the whole tree: a matrix card through `for_matrices`, with Adam beside it."""
-    options = card.defaults | SHORTER.get(card.name, {}) | (options or {})
-    options = card.defaults | PAIRED.get(card.name, {}) | (options or {})
+    options = card.defaults | SHORTER.get(card.name, {}) | PAIRED.get(card.name, {}) | (options or {})
     leaves = options.pop("leaves", leaves)
     make = functools.partial(card.make, _times(learning_rate, RATES.get(card.name)), placement=placement, **options)
     if card.kind in ("roles", "any"):

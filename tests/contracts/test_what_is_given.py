@@ -87,6 +87,15 @@ def test_the_state_keeps_its_dtypes_whatever_the_gradients_have(card, kept, give
 
 
 @sampled
+@pytest.mark.filterwarnings("error:.*float64:UserWarning")
+def test_numpy_s_doubles_are_floats_without_x64_and_say_nothing(card):
+    params, grads = (jax.tree.map(lambda x: np.asarray(x, np.float64), arrays(card, seed)) for seed in (0, 1))
+    tx = build(card)
+    updates, _ = update(card, tx, grads, tx.init(params), params)
+    assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float32)}
+
+
+@sampled
 def test_wide_gradients_scan_compile_once_and_pass_apply_if_finite(card):
     chex.clear_trace_counter()  # it counts by name, and the last card's function had the same
     tx = optax.apply_if_finite(build(card), max_consecutive_errors=2)
