@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import zlib
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -37,9 +38,17 @@ def key():
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark the choice before `-m` chooses."""
+    rows = {}
     for item in items:
         if item.nodeid.removeprefix("tests/").startswith(OLDEST):
             item.add_marker("oldest")
+        if item.get_closest_marker("thinned"):
+            rows.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_one_test in rows.values():
+        # By a digest of the names: every parameter of a table varies among the rows that stay, and every worker agrees.
+        kept = -(-len(of_one_test) // of_one_test[0].get_closest_marker("thinned").args[0])
+        for item in sorted(of_one_test, key=lambda item: zlib.crc32(item.nodeid.encode()))[kept:]:
+            item.add_marker("slow")
 
 
 MAPS = pathlib.Path("/proc/self/maps")

@@ -108,7 +108,7 @@ def _require_shapes(moves: PyTree, updates: PyTree) -> None:
 
 
 def _dtype(x: Array) -> Any:
-    """Give an array's dtype; NumPy's float64 is float32 to JAX without x64, which warns where it is asked for by name."""
+    """Give an array's dtype in JAX's width: asking for a NumPy array's float64 by name warns without x64."""
     return jax.dtypes.canonicalize_dtype(x.dtype)
 
 

@@ -17,6 +17,7 @@ BOUND = 0.06
 BOUNDS = {
     # A step on the step's own error, and one that a root of its Gram matrix precedes.
     "ef_muon": 0.1,
+    "ef_muon_max": 0.1,
     "fismo": 0.1,
     # Entries near zero change their signs.
     "sign_muon": 0.4,

@@ -12,6 +12,8 @@ from tests.contracts.collection import MAPS, NORMS, OPS
 from tests.contracts.problem import TURNING, extra_args
 from tests.contracts.test_what_is_given import CARDS, SAMPLE
 
+pytestmark = pytest.mark.thinned(3)
+
 # Powers of two, so that bfloat16 rounds every matrix alike: 8e-31 to 1e30, and the end of both ranges.
 SCALES = (2.0**-100, 2.0**-40, 2.0**40, 2.0**100)
 END = 2.0**128  # times entries between -0.99 and 0.99

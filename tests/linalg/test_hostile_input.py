@@ -7,6 +7,8 @@ import pytest
 
 from optax_muon import linalg
 
+pytestmark = pytest.mark.thinned(3)
+
 MAPS = {
     "plain": linalg.NewtonSchulz(linalg.YOU_2025),
     "plain bf16": linalg.NewtonSchulz(linalg.YOU_2025, arithmetic=linalg.BFLOAT16),

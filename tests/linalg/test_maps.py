@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from optax_muon import linalg
 
+pytestmark = pytest.mark.thinned(3)
+
 SEVEN = linalg.POLAR_EXPRESS_PAPER_2025.first(7).with_safety(1.02)
 MAPS = {
     "plain": linalg.NewtonSchulz(),

@@ -13,6 +13,8 @@ from flax import nnx
 import optax_muon as om
 from tests.contracts.problem import MATRICES, OTHERS, RULES, Probe, nested, tree
 
+pytestmark = pytest.mark.thinned(2)
+
 LEAVES = nested({path: leaf for path, (_, leaf) in (MATRICES | OTHERS).items()})
 
 

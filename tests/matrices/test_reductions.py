@@ -18,6 +18,8 @@ from optax_muon.matrices._reductions import (
     sum_over,
 )
 
+pytestmark = pytest.mark.thinned(2)
+
 CASES = {
     "plain": ((4, 6), om.Leaf("hidden", 0, 1)),
     "stacked": ((3, 4, 6), om.Leaf("hidden", -2, -1)),

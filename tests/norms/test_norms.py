@@ -11,6 +11,8 @@ import pytest
 import optax_muon as om
 from tests.norms.definitions import DEFINITIONS
 
+pytestmark = pytest.mark.thinned(3)
+
 every_norm = pytest.mark.parametrize("name", list(DEFINITIONS))
 SHAPES = [(6, 10), (9, 5), (3, 1), (1, 4)]
 BATCH = 3

@@ -14,6 +14,8 @@ from jax.sharding import PartitionSpec as P
 import optax_muon as om
 from optax_muon.matrices._cut_state import cut_spec
 
+pytestmark = pytest.mark.thinned(2)
+
 # Sharded over both axes, over one, over experts, over a batch axis beside, and not at all.
 SPECS = {"both": P("a", "b"), "one": P(None, "a"), "experts": P("a"), "layers": P(None, "b", "a"), "whole": P()}
 SHAPES = {"both": (4, 8), "one": (8, 4), "experts": (4, 4, 4), "layers": (2, 4, 4), "whole": (4, 4)}

@@ -9,6 +9,8 @@ from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
 
+pytestmark = pytest.mark.thinned(2)
+
 W = jnp.asarray(np.random.default_rng(0).normal(size=(8, 24)), jnp.float32)
 PARAMS = {"up": {"kernel": W}}
 

@@ -16,6 +16,8 @@ from optax_muon.transforms._lmo import with_vector_axes
 from tests.norms.definitions import DEFINITIONS
 from tests.references import harness, roles
 
+pytestmark = pytest.mark.thinned(2)
+
 EXACT = om.linalg.SVDPolar()
 PARAMS = {
     "up": {"kernel": (4, 6), "bias": (6,)},

@@ -14,6 +14,8 @@ import optax_muon as om
 from optax_muon.transforms import qk_clip
 from tests.references import qk_clip as reference
 
+pytestmark = pytest.mark.thinned(2)
+
 RNG = np.random.default_rng(0)
 HEADS = om.Leaf("hidden", 0, (1, 2))
 X, QUERY, KEY = RNG.normal(size=(2, 5, 6)), RNG.normal(size=(6, 3, 4)), RNG.normal(size=(6, 3, 4))

@@ -12,6 +12,8 @@ import optax_muon as om
 from optax_muon.transforms import quantize_state
 from optax_muon.transforms._quantize_state import _levels, _values
 
+pytestmark = pytest.mark.thinned(2)
+
 PARAMS = {"up": {"kernel": jnp.zeros((8, 16)), "bias": jnp.zeros(16)}, "embed": {"embedding": jnp.zeros((4, 8))}}
 
 

@@ -9,6 +9,8 @@ import pytest
 import optax_muon as om
 from optax_muon import transforms
 
+pytestmark = pytest.mark.thinned(2)
+
 ZERO = {"up": {"kernel": jnp.zeros((3, 4))}}
 METRICS = {
     "divide_by_gradient_rms": lambda: transforms.divide_by_gradient_rms(0.9, eps=0.0),

@@ -15,6 +15,8 @@ from optax_muon import transforms, workers
 from tests.workers import harness
 from tests.workers.harness import AXIS, POLAR
 
+pytestmark = pytest.mark.thinned(2)
+
 LAYOUTS = {"inputs": P("fsdp"), "outputs": P(None, "fsdp")}
 RULE = {"orthogonalizer": POLAR, "momentum": 0.8, "axis_name": AXIS}
 CARDS = {

@@ -14,6 +14,8 @@ from tests.references import workers as references
 from tests.workers import harness
 from tests.workers.harness import AXIS, LEAVES, POLAR
 
+pytestmark = pytest.mark.thinned(2)
+
 RATE, RULE = 0.1, {"momentum": 0.8}
 COMMON = {"orthogonalizer": POLAR, "leaves": LEAVES, "axis_name": AXIS, "shape_scale": shapes.Constant(1.0), **RULE}
 FRACTION = 0.25

@@ -14,6 +14,8 @@ from optax_muon import workers
 from tests.references.workers import sign_muon
 from tests.workers import harness
 
+pytestmark = pytest.mark.thinned(2)
+
 RULE = {"momentum": 0.8}
 TX = om.sign_muon(0.1, orthogonalizer=harness.POLAR, leaves=harness.LEAVES, axis_name=harness.AXIS, **RULE)
 

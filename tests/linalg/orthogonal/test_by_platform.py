@@ -9,6 +9,8 @@ import pytest
 import optax_muon as om
 from optax_muon import linalg
 
+pytestmark = pytest.mark.thinned(2)
+
 SHAPES = [(64, 256)] * 3 + [(256, 64), (64, 64)]
 
 

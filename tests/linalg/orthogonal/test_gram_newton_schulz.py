@@ -9,6 +9,8 @@ from optax_muon import linalg
 from optax_muon.linalg.orthogonal._restarts import choose_restarts, is_safe
 from tests.linalg.spectra import TF32, crowded, errors, hard, newton_schulz
 
+pytestmark = pytest.mark.thinned(3)
+
 TABLE = linalg.POLAR_EXPRESS_NANOGPT_2025
 SEVEN = linalg.POLAR_EXPRESS_PAPER_2025.first(7).with_safety(1.02)
 HIGH = linalg.Arithmetic(precision=jax.lax.Precision.HIGH)

@@ -10,6 +10,8 @@ import pytest
 from optax_muon import linalg
 from tests.linalg.spectra import crowded, hard
 
+pytestmark = pytest.mark.thinned(2)
+
 ARITHMETICS = {"bf16": linalg.BFLOAT16, "f16": linalg.FLOAT16}
 OFFERED = [(t, name) for t in linalg.TABLES for name, a in ARITHMETICS.items() if t.survives(a.significand_bits)]
 IDS = [f"{table.name}-{name}" for table, name in OFFERED]

@@ -8,6 +8,8 @@ import pytest
 from optax_muon import linalg
 from tests.linalg.spectra import newton_schulz, one_shape
 
+pytestmark = pytest.mark.thinned(2)
+
 
 def matrix(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)

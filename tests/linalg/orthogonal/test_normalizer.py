@@ -8,6 +8,8 @@ import pytest
 from optax_muon import linalg
 from tests.linalg.spectra import hard, with_spectrum
 
+pytestmark = pytest.mark.thinned(2)
+
 SCALARS = [linalg.Frobenius(), linalg.Schatten4(), linalg.PowerIteration()]
 ALL = [*SCALARS, linalg.AOL()]
 NAMES = list(hard(24, 40))

@@ -8,6 +8,8 @@ import pytest
 from optax_muon import linalg
 from tests.linalg.spectral.table import POLAR_EXPRESS, SVD
 
+pytestmark = pytest.mark.thinned(2)
+
 
 def matrix(s, shape=(8, 12), seed=0):
     """A float32 matrix with the singular values ``s``."""

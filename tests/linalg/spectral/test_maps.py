@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.linalg.spectral.table import ROWS, Row
 
+pytestmark = pytest.mark.thinned(3)
+
 SHAPE = (4, 4, 6)  # one shape wherever it serves: every other costs a compilation a map
 FALL = (1.0, 0.9, 0.5, 0.31, 0.0)  # from one singular value to the next; zero ends the spectrum
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from optax_muon import linalg
 
+pytestmark = pytest.mark.thinned(2)
+
 KEY = jax.random.key(0)
 
 

@@ -8,6 +8,8 @@ import pytest
 import optax_muon as om
 from optax_muon.linalg.subspace._eigenbasis import DECOMPOSE, ITERATE, KEEP, followed, from_basis, gram, to_basis
 
+pytestmark = pytest.mark.thinned(2)
+
 SPECTRUM = np.array([9.0, 4.0, 1.0, 0.25, 0.01])
 
 

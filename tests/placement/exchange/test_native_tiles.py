@@ -18,6 +18,8 @@ from optax_muon.placement.exchange._tiles import Block
 from optax_muon.transforms import Lift
 from tests.placement.test_over_mesh import Hidden, close, mesh_of
 
+pytestmark = pytest.mark.thinned(2)
+
 OP = om.linalg.NewtonSchulz(om.linalg.JORDAN_2024.first(1))
 # Two share a run and one has two repetitions.
 SHAPES = {"wide": (64, 1024), "tall": (1024, 512), "stack": (16, 64, 1024)}
