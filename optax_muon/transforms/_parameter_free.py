@@ -95,17 +95,18 @@ def parameter_free(
         """Learn from the change of the gradient, and step."""
         del params, extra_args
         first = state.count == 0
+        last = jnp.where(first, first_step, state.step).astype(state.step.dtype)
         direction, size = point(updates, optax.EmptyState())
         _, change = point(jax.tree.map(jnp.subtract, updates, state.gradient), optax.EmptyState())
         gain = inner_of_trees(updates, state.direction, cutting_axes(updates, leaves))
-        curvature = state.curvature + jnp.where(first, 0, change / state.step)
-        descent = state.descent + jnp.where(first, 0, state.step * gain)
-        largest = jnp.maximum(jnp.where(first, state.step * size, state.largest), descent)
+        curvature = state.curvature + jnp.where(first, 0, change / last)
+        descent = state.descent + jnp.where(first, 0, last * gain)
+        largest = jnp.maximum(jnp.where(first, last * size, state.largest), descent)
         # Until gradients have changed nothing is known of the curvature.
         flat = curvature == 0
-        step = jnp.where(flat, state.step, jnp.sqrt(largest / jnp.where(flat, 1, curvature)))
+        step = jnp.where(flat, last, jnp.sqrt(largest / jnp.where(flat, 1, curvature)))
         # A length of zero would never be left again, and would divide the next change.
-        step = jnp.where(step == 0, state.step, step)
+        step = jnp.where(step == 0, last, step)
         step, curvature, descent, largest = (x.astype(state.step.dtype) for x in (step, curvature, descent, largest))
         moves = jax.tree.map(lambda x: (step * x).astype(x.dtype), direction)
         count = optax.safe_increment(state.count)

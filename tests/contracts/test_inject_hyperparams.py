@@ -29,6 +29,9 @@ SETTINGS = {
     "riemannion": {"pairs": pair},
     "orscale": {"max_ratio": 1e3},
     "amuse": {"warmup_steps": 2},
+    "diloco": {"period": 2},
+    "muloco": {"period": 2},
+    "proximal_muon": {"eps": 1.0},
     "mousse": {"refresh_every": 1},
     "newton_muon": {"refresh_every": 1},
     "shampoo": {"refresh_every": 1},
@@ -53,6 +56,7 @@ CHANGES = {
 }
 # Numbers whose change no update can show, and why.
 SILENT: dict[tuple[str, str], str] = {
+    ("adaptive_muon", "start"): "the factor at init, which the changed state has already",
     ("splus", "average_decay"): "the parameters' average is for evaluation; no update sees it",
 }
 
