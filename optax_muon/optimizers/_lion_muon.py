@@ -51,8 +51,9 @@ def lion_muon(
         sign_scale: rho, the rate of the sign steps over the learning rate.
         weight_decay: decoupled, multiplied by the rate of the step.
 
-    Differs from the authors' code: the default table is Polar Express. A trigger by stable rank in place of the period,
-    which one version of that code has, off by default, and another has not, is left out.
+    Differs from the authors' code: the default table is Polar Express. That code's trigger by stable rank in place of
+    the period, off by default, is `transforms.where_low_rank`; of its published runs those with a period of 2 ended
+    lower on two of three texts.
 
     References:
         Bolatov et al., LionMuon, arXiv 2605.19811; github.com/brain-lab-research/lion-muon.

@@ -20,6 +20,8 @@ from optax_muon.transforms._block_rms import divide_by_block_rms as divide_by_bl
 from optax_muon.transforms._by_role import apply_by_role as apply_by_role
 from optax_muon.transforms._by_role import keys_by_path as keys_by_path
 from optax_muon.transforms._by_role import scale_by_role as scale_by_role
+from optax_muon.transforms._by_stable_rank import LowRankChoiceState as LowRankChoiceState
+from optax_muon.transforms._by_stable_rank import where_low_rank as where_low_rank
 from optax_muon.transforms._cautious_decay import cautious_decay as cautious_decay
 from optax_muon.transforms._closed_loop import ClosedLoopState as ClosedLoopState
 from optax_muon.transforms._closed_loop import closed_loop_momentum as closed_loop_momentum
