@@ -53,6 +53,9 @@ def _contrib(
         return optax.contrib.MuonDimensionNumbers(leaf.reduction, leaf.output)
 
     def dimension_numbers(params: Any) -> Any:
+        # `om.state_shardings` asks with a placeholder for the parameters to see which states are shaped like them.
+        if jax.tree_util.treedef_is_leaf(jax.tree.structure(params)):
+            return optax.contrib.MuonDimensionNumbers()
         return jax.tree.map(axes_of, om.leaves(params) if leaves is None else leaves)
 
     adam = {"adam_learning_rate": other_rate, "adam_b1": DECAYS["b1"], "adam_b2": DECAYS["b2"]}

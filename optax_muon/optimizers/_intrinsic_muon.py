@@ -52,17 +52,17 @@ def intrinsic_muon(
         orthogonalizer: a map of `optax_muon.linalg`; default `best()`. The way back to the manifold is exact.
         momentum: the decay rate mu of an average of the gradients, in [0, 1); the authors' is 0.
         pairs: of factors, as for `lora_muon`; the fixed rank alone has any.
-        floor: the least eigenvalue of a Gram matrix, in squared units of the weights, as for
-            `transforms.in_partner_metric`.
+        floor: the eigenvalue of a Gram matrix below which nothing is divided by it, in squared units of the weights,
+            as for `transforms.in_partner_metric`.
         shape_scale: c, an object of `optax_muon.shapes`, of every factor's own shape; the authors' code for language
             models has ``RMSMatch(0.2)``.
 
     A matrix without a partner takes Muon's step. Weights that start off the Stiefel manifold are brought to it by the
     first update.
 
-    Differs from the authors' code, which adds eps to the Gram matrix and inside the root, where a floor bounds it
-    here, and halves the step where a factor would lose its rank. Its variant with momentum averages products; here, as
-    in LoRA-Muon, it is that of each factor's gradients. The default table is Polar Express.
+    Differs from the authors' code, which adds eps to the Gram matrix and inside the root, where below a floor it
+    fades here, and halves the step where a factor would lose its rank. Its variant with momentum averages products;
+    here, as in LoRA-Muon, it is that of each factor's gradients. The default table is Polar Express.
 
     References:
         Li et al., Intrinsic Muon, arXiv 2605.09238; github.com/1bang118/manifold-intrinsic-muon.

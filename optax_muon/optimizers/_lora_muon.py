@@ -52,8 +52,8 @@ def lora_muon(
         pairs: path of the factor that the data enters -> path of the other, a mapping or a tree, or a callable that
             makes one from the parameters; None: by names, ``lora_a`` and ``lora_b``, ``lora_down`` and ``lora_up``.
         adapter_scale: alpha, by which the model multiplies the product.
-        floor: the least eigenvalue of a Gram matrix, in squared units of the weights, as for
-            `transforms.in_partner_metric`.
+        floor: the eigenvalue of a Gram matrix below which nothing is divided by it, in squared units of the weights,
+            as for `transforms.in_partner_metric`.
         balance_every: of how many updates every last one brings the factors to one norm (`transforms.balance_pairs`);
             0 for none.
         weight_decay: lambda, of the product, multiplied by the learning rate; of the weights where a matrix has no

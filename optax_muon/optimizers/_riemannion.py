@@ -53,7 +53,7 @@ def riemannion(
         keeps: ``"momentum"`` carries M to the next step, as Muon does; ``"direction"`` carries Xi.
         pairs: path of the factor that the data enters -> path of the other, as for `lora_muon`.
         adapter_scale: alpha, by which the model multiplies the product.
-        floor: the least eigenvalue of a Gram matrix, in squared units of the weights.
+        floor: the eigenvalue of a Gram matrix below which nothing is divided by it, in squared units of the weights.
         weight_decay: lambda, multiplied by the learning rate, of the product and of matrices without a partner: a
             number or a schedule of it. A transformation serves the latter alone.
         orthogonalizer: of matrices without a partner, a map of `optax_muon.linalg`; default `best()`. That of a product

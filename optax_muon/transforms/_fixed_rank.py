@@ -58,7 +58,7 @@ def step_at_fixed_rank(
         decay: mu, in [0, 1).
         weight_decay: lambda, of the product; like the learning rate a number or a schedule.
         keeps: M, or Xi in its place.
-        floor: the least eigenvalue of a Gram matrix, as for `in_partner_metric`.
+        floor: the eigenvalue of a Gram matrix below which nothing is divided by it, as for `in_partner_metric`.
         pairs: as for `in_partner_metric`; every matrix is a factor of one.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
         accumulator_dtype: of the momentum; None: the factors' own.

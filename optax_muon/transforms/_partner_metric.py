@@ -41,9 +41,9 @@ def in_partner_metric(
         pairs: path of the factor that the data enters -> path of the other, a mapping or a tree, or a callable that
             makes one from the parameters; None: `pairs_by_name`.
         power: p.
-        floor: the least eigenvalue that a Gram matrix counts as having, in squared units of the weights. A factor of
-            zeros, as adapters start with, is divided by its root. In float32 eigenvalues below 1e-7 times the rank
-            times their sum are raised to that too.
+        floor: the eigenvalue of a Gram matrix, in squared units of the weights, below which a negative power fades to
+            zero with the eigenvalue; in float32 so do eigenvalues below 2e-6 times the rank times their sum. Along
+            what its partner has nothing of a factor does not move, nor beside zeros, which adapters start with.
         split: s, for factors alone; 1/2 where both move at every step and the product is to move by one.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks; which side is the rank.
 

@@ -131,3 +131,29 @@ def test_balanced_factors_have_one_norm_and_the_same_product():
         np.testing.assert_allclose(np.linalg.norm(a, 2), np.linalg.norm(b, 2), rtol=1e-12)
     # A factor of zeros has no size to share.
     np.testing.assert_array_equal(after["layers"]["lora_a"][1], params["layers"]["lora_a"][1])
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 4, 9])
+def test_a_step_is_bounded_whatever_rank_the_factors_have(outputs):
+    """Behind few outputs an adapter of rank 4 has directions that nothing can be divided by."""
+    rng, rate = np.random.default_rng(0), 0.1
+    inputs, target = (jnp.asarray(rng.normal(size=(32, n)), jnp.float32) for n in (8, outputs))
+    params = {"lora_a": jnp.asarray(rng.normal(size=(8, 4)), jnp.float32), "lora_b": jnp.zeros((4, outputs))}
+    tx = om.lora_muon(rate, leaves={name: om.Leaf("hidden", 0, 1) for name in params})
+
+    def product(params):
+        return params["lora_a"] @ params["lora_b"]
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.grad(lambda p: jnp.mean((inputs @ product(p) - target) ** 2))(params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = tx.init(params)
+    for _ in range(12):
+        before = params
+        params, state = step(params, state)
+        # Half a step by each factor, and as much by both together where one of them doubles.
+        assert jnp.linalg.norm(product(params) - product(before), 2) < 1.8 * rate
+        assert jnp.linalg.norm(params["lora_a"], 2) < 3 * jnp.linalg.norm(before["lora_a"], 2)
