@@ -58,6 +58,8 @@ SHARDED = {
     # A gradient seen twice is diagonal in its own bases, and the rounding elsewhere is normalised to one.
     "soap": {"eps": 1e-2},
     "muadam": {"eps": 1e-3},
+    # Small eigenvalues of the other factor's Gram matrix are divided by, and rounding with them.
+    "intrinsic_muon": {"floor": 1e-2},
     # Steps on blocks are others on another layout: that is the rule.
     "muon_bp": {"period": 1},
     # The rest of a subspace as large as the matrix is small, and is brought to full size.
