@@ -15,12 +15,11 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_muon as om
-from tests.contracts.problem import build, tree, with_extra_args
+from tests.contracts.problem import CONFINED, build, tree, with_extra_args
 
 SAMPLE = {"muon", "scion", "dion"}
-sampled = pytest.mark.parametrize(
-    "card", [pytest.param(c, id=n, marks=() if n in SAMPLE else pytest.mark.slow) for n, c in om.registry.items()]
-)
+ROWS = [pytest.param(c, id=n, marks=() if n in SAMPLE else pytest.mark.slow) for n, c in om.registry.items()]
+sampled = pytest.mark.parametrize("card", ROWS)
 DATA = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
 STEPS = 150
 
@@ -61,12 +60,15 @@ LEAVES = {name: om.Leaf("hidden", 0, 1) for name in FUNCTIONS}
 ON_SPHERES = {"hyperball", "muon_h"}  # they keep the norm, which has to be that of the minimum
 GROWING = {"nora": ("logistic",)}  # lengths of outputs never shrink: what has no length at its minimum can be reached
 # Optax's own tests give every optimizer a rate that suits it; Kaon's spectrum is chaotic and needs the largest here.
-RATES = (0.1, 0.01, 0.5, 1.0, 0.002)
+RATES = (0.1, 0.01, 0.5, 1.0, 0.002, 0.02, 0.05)
+# The rule around them is plain SGD, which runs away from the valley.
+INSIDE = {"diloco": {"inner": optax.adam(0.1)}}
 
 
 def of_matrices(card, rate):
     """Build a card's optimizer for a tree of matrices alone, as a user calls it."""
-    tx = card.make(lambda count: rate * (1 - count / STEPS), leaves=LEAVES, **card.defaults)
+    options = card.defaults | INSIDE.get(card.name, {})
+    tx = card.make(lambda count: rate * (1 - count / STEPS), leaves=LEAVES, **options)
     return optax.with_extra_args_support(with_extra_args(card, tx))
 
 
@@ -74,7 +76,8 @@ def values(params):
     return {name: f(params[name]) for name, (f, *_) in FUNCTIONS.items()}
 
 
-@sampled
+# Whose weights stay on a manifold, where these functions have no minimum, come to one of their own in test_convergence.
+@pytest.mark.parametrize("card", [row for row in ROWS if row.id not in CONFINED])
 def test_four_functions_are_minimised_in_one_scan(card):
     rng = np.random.default_rng(1)
     start = {name: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32) for name, (_, shape, _) in FUNCTIONS.items()}
