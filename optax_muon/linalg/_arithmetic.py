@@ -1,6 +1,7 @@
 """How the products of an iteration are carried out: precision is part of the algorithm."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -135,6 +136,14 @@ def of_squarable_size(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n
     return _within(squarable(x), float(jnp.finfo(x.dtype).tiny) ** 0.375, jnp.inf)
 
 
+def of_one_squarable_size(*xs: Float[Array, "*batch m n"]) -> list[Float[Array, "*batch m n"]]:
+    """Scale as `of_squarable_size`, all by what the largest of them needs, where their quotient is a result."""
+    largest = functools.reduce(jnp.maximum, map(_largest, xs))
+    limits = jnp.finfo(xs[0].dtype)
+    factor = _factor(largest, float(limits.tiny) ** 0.375, float(limits.max) ** 0.375)
+    return [x * factor.astype(x.dtype) for x in xs]
+
+
 def summable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
     """Scale down matrices whose products with an orthogonal one could overflow; the others stay, bit for bit."""
     return _within(x, 0.0, float(jnp.finfo(x.dtype).max) ** 0.875)
@@ -142,13 +151,19 @@ def summable(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch m n"]:
 
 def _within(x: Array, low: float, high: float) -> Array:
     """Bring the largest entry of every matrix between two bounds; zero stays zero, NaN and Inf give NaN."""
-    if x.size == 0:
-        return x
-    largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+    return x if x.size == 0 else x * _factor(_largest(x), low, high).astype(x.dtype)
+
+
+def _largest(x: Array) -> Array:
+    return jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+
+
+def _factor(largest: Array, low: float, high: float) -> Array:
+    """Give what brings a size between two bounds, one where it is; no derivative passes."""
     # A factor on both, since the quotient of a compiler is a product with 1 / largest, which may be subnormal.
     factor = jnp.where(largest > high, high * 2.0**-8 / (jnp.maximum(largest, high) * 2.0**-8), 1)
     factor = jnp.where((largest < low) & (largest > 0), low / jnp.where(largest == 0, 1, largest), factor)
-    return x * lax.stop_gradient(factor).astype(x.dtype)
+    return lax.stop_gradient(factor)
 
 
 def bounded_entries(x: Array) -> Array:

@@ -30,7 +30,7 @@ def mix_params(graph: Graph, axis_name: AxisName) -> optax.GradientTransformatio
         ValueError: by ``update``, without parameters.
     """
     if axis_name is None:
-        return optax.identity()
+        return alone("mix_params")
 
     def update_fn(updates, params):
         """Mix the parameters after the update."""
@@ -75,7 +75,7 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
     if backbone not in ("ed", "extra", "gt"):
         raise ValueError(f"suda: backbone must be 'ed', 'extra' or 'gt', not {backbone!r}")
     if axis_name is None:
-        return optax.identity()
+        return alone("suda")
 
     def mix(tree: PyTree) -> PyTree:
         return graph.mix(tree, axis_name)
@@ -99,6 +99,16 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
         return jax.tree.map(lambda x, w, u: (x - w).astype(u.dtype), primal, params, updates), SudaState(dual)
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def alone(owner: str) -> optax.GradientTransformation:
+    """Leave one worker's updates as they are, and ask for what many workers need."""
+
+    def update_fn(updates, state, params=None):
+        params_after(updates, params, owner)  # for its error alone
+        return updates, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update_fn)
 
 
 def params_after(updates: PyTree, params: PyTree | None, owner: str) -> PyTree:

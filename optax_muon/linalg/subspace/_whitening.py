@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from optax_muon._renamed import renamed_fields
 from optax_muon._types import Number
-from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, of_squarable_size, squarable, summable
+from optax_muon.linalg._arithmetic import FLOAT32, accumulator_dtype, of_one_squarable_size, squarable, summable
 from optax_muon.linalg._map import Info, MatrixOp
 from optax_muon.linalg._scale import length, square_root
 from optax_muon.linalg.subspace._eigenbasis import (
@@ -188,10 +188,11 @@ class OneSidedWhitening(GradientOp):
         if 0 in x.shape:
             return x, carry, Info()
         dtype = x.dtype
-        g, x = (summable(a.astype(accumulator_dtype(x.dtype))) for a in (others["gradient"], x))
+        # By one factor, so that the factor's root has the units of what it divides.
+        g, x = of_one_squarable_size(*(a.astype(accumulator_dtype(x.dtype)) for a in (others["gradient"], x)))
         side = "left" if x.shape[-2] <= x.shape[-1] else "right"
         kept, new = (1.0, 1.0) if self.decay is None else (self.decay, 1 - self.decay)
-        factor = kept * carry["factor"] + new * gram(of_squarable_size(g), side)
+        factor = kept * carry["factor"] + new * gram(g, side)
         basis = followed(carry["basis"], factor, self.how)
         values = along(basis, factor)
         # As for a pseudo-inverse: what rounding leaves of zero eigenvalues must not be inverted.
