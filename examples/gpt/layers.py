@@ -6,25 +6,40 @@ Dimensions in comments: B batch, T time, D width, H heads, K head width, F feed-
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+Projections = Literal["zeros", "small"]
+
 
 @dataclasses.dataclass(frozen=True)
 class GPTConfig:
-    """Sizes of the model."""
+    """Sizes of the model, and how the last layer of every residual branch starts.
+
+    Attributes:
+        projections: "zeros", so that blocks start as nothing; "small", for optimizers that turn weights.
+    """
 
     vocabulary: int
     context: int = 128
     layers: int = 4
     width: int = 128
     heads: int = 4
+    projections: Projections = "zeros"
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+
+    @property
+    def projection_init(self) -> Callable[..., Array]:
+        """Initialise the last layer of a branch: small as in GPT-2, so that the sum over all branches stays of size."""
+        if self.projections == "zeros":
+            return jax.nn.initializers.zeros
+        return jax.nn.initializers.variance_scaling(0.5 / self.layers, "fan_in", "normal")
 
 
 def rotate(x: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:

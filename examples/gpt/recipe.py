@@ -9,13 +9,20 @@ from typing import Any, Literal
 
 import jax
 import optax
+from gpt.layers import Projections
 
 import optax_muon as om
 
 ADAMW_RATE = 3e-3
+TURNING = ("hyperball", "muon_h", "muown")  # weights, which of zeros have no direction and never move
 COOLDOWN = 0.2  # fraction of the steps over which warmup-stable-decay falls
 
 Schedule = Literal["linear", "cosine", "wsd"]
+
+
+def projections(optimizer: str) -> Projections:
+    """How the model's residual branches have to start for an optimizer."""
+    return "small" if optimizer in TURNING else "zeros"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +84,11 @@ class Recipe:
     def takes_input_moments(self) -> bool:
         """Whether the optimizer wants second moments of what enters the layers."""
         return self.optimizer != "adamw" and "input_moments" in om.registry[self.optimizer].extra_args
+
+    @property
+    def projections(self) -> Projections:
+        """How the model's residual branches have to start."""
+        return projections(self.optimizer)
 
     @property
     def peak(self) -> float:

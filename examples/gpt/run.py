@@ -81,7 +81,8 @@ def _stop(error: RunError) -> NoReturn:
 def _run(args: argparse.Namespace, make: Make[T]) -> tuple[T, pathlib.Path]:
     with folder.claimed(args) as out:
         text = text_of(args)
-        trainer = make(args, text, GPTConfig(text.vocabulary, args.context, args.layers, args.width, args.heads))
+        sizes = args.context, args.layers, args.width, args.heads
+        trainer = make(args, text, GPTConfig(text.vocabulary, *sizes, args.recipe.projections))
         console = Console(stderr=True, quiet=jax.process_index() > 0)
         chosen, defaults = ({**options, "digest": text.digest} for options in (settings.chosen(args), args.defaults))
         with Signals() as signals, Checkpoints(out, chosen, defaults) as checkpoints:

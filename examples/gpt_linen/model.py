@@ -33,9 +33,9 @@ class Attention(nn.Module):
             key = nn.RMSNorm(dtype=self.dtype, name="key_norm")(key)
         query, key = rotate(query), rotate(key)
         mixed = jax.nn.dot_product_attention(query, key, value, is_causal=True)
-        zeros = nn.initializers.zeros_init()
+        start = self.config.projection_init
         out = nn.DenseGeneral(
-            self.config.width, axis=(-2, -1), use_bias=False, kernel_init=zeros, dtype=self.dtype, name="out"
+            self.config.width, axis=(-2, -1), use_bias=False, kernel_init=start, dtype=self.dtype, name="out"
         )
         return out(mixed), largest_logits(query, key)
 
@@ -54,8 +54,8 @@ class Block(nn.Module):
         mixed, largest = Attention(self.config, self.dtype, self.qk_norm, name="attention")(normed)
         x = _lay(x + mixed, self.activations)
         up = nn.Dense(4 * self.config.width, dtype=self.dtype, name="mlp_up")
-        zeros = nn.initializers.zeros_init()
-        down = nn.Dense(self.config.width, kernel_init=zeros, dtype=self.dtype, name="mlp_down")
+        start = self.config.projection_init
+        down = nn.Dense(self.config.width, kernel_init=start, dtype=self.dtype, name="mlp_down")
         normed = nn.RMSNorm(dtype=self.dtype, name="mlp_norm")(x)
         return _lay(x + down(jnp.square(nn.relu(up(normed)))), self.activations), largest
 

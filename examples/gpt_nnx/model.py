@@ -21,8 +21,8 @@ class Attention(nnx.Module):
         self.query = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
         self.key = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
         self.value = nnx.LinearGeneral(config.width, heads, use_bias=False, **options)
-        zeros = nnx.initializers.zeros_init()
-        self.out = nnx.LinearGeneral(heads, config.width, axis=(-2, -1), use_bias=False, kernel_init=zeros, **options)
+        start = config.projection_init
+        self.out = nnx.LinearGeneral(heads, config.width, axis=(-2, -1), use_bias=False, kernel_init=start, **options)
         if qk_norm:
             self.query_norm = nnx.RMSNorm(heads[1], **options)
             self.key_norm = nnx.RMSNorm(heads[1], **options)
@@ -41,9 +41,9 @@ class FeedForward(nnx.Module):
     """Two dense layers with a squared ReLU between."""
 
     def __init__(self, config: GPTConfig, rngs: nnx.Rngs, dtype: Any = None):
-        zeros = nnx.initializers.zeros_init()
+        start = config.projection_init
         self.up = nnx.Linear(config.width, 4 * config.width, dtype=dtype, rngs=rngs)
-        self.down = nnx.Linear(4 * config.width, config.width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.down = nnx.Linear(4 * config.width, config.width, kernel_init=start, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         return self.down(jnp.square(nnx.relu(self.up(x))))

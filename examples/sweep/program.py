@@ -53,7 +53,8 @@ class Program:
         return sizes[0] / sizes[1]
 
     def _model(self, seed: Any) -> tuple[Any, PyTree, PyTree]:
-        graph, params, rest = nnx.split(self.workload.make(nnx.Rngs(jax.random.key(seed))), nnx.Param, ...)
+        model = self.workload.make(nnx.Rngs(jax.random.key(seed)), self.recipe.projections)
+        graph, params, rest = nnx.split(model, nnx.Param, ...)
         return graph, params, rest
 
     def _run(self, rate: Array, seed: Array) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 from gpt import data
-from gpt.layers import GPTConfig
+from gpt.layers import GPTConfig, Projections
 from gpt_nnx.model import GPT
 from images import mnist
 from jaxtyping import Array, PyTree
@@ -21,19 +21,19 @@ class Workload:
     """A model, its loss and its batches; everything but the data is a function of a key or a seed.
 
     Attributes:
-        make: builds the model from its random streams.
+        make: builds the model from its random streams, and from how residual branches start (`GPTConfig.projections`).
         loss: mean loss of a model on a batch.
         draw: a batch from a key.
         valid: batches held out, stacked along the first axis.
     """
 
-    make: Callable[[nnx.Rngs], Any]
+    make: Callable[[nnx.Rngs, Projections], Any]
     loss: Callable[[Any, Any], Array]
     draw: Callable[[Array], Any]
     valid: PyTree
 
 
-def shakespeare(config: tuple[int, ...] = (64, 2, 64, 4), batch: int = 16) -> Workload:
+def shakespeare(config: tuple[int, int, int, int] = (64, 2, 64, 4), batch: int = 16) -> Workload:
     """A character GPT: context, layers, width and heads in ``config``; loss in nats per character."""
     corpus = data.characters()
     sizes = GPTConfig(len(corpus.symbols), *config)
@@ -42,7 +42,7 @@ def shakespeare(config: tuple[int, ...] = (64, 2, 64, 4), batch: int = 16) -> Wo
         return optax.softmax_cross_entropy_with_integer_labels(model(tokens[:, :-1]), tokens[:, 1:]).mean()
 
     return Workload(
-        lambda rngs: GPT(sizes, rngs),
+        lambda rngs, projections: GPT(dataclasses.replace(sizes, projections=projections), rngs),
         loss,
         lambda key: data.sample(corpus.train, key, batch, sizes.context),
         data.windows(corpus.valid, 8 * 64, sizes.context).reshape(8, 64, -1),
@@ -74,7 +74,7 @@ def digits(widths: tuple[int, int] = (128, 64), batch: int = 64) -> Workload:
         return pixels[chosen], labels[chosen]
 
     valid = tuple(x.reshape(8, -1, *x.shape[1:]) for x in (np.asarray(images.test), np.asarray(images.test_labels)))
-    return Workload(lambda rngs: MLP(widths, rngs), loss, draw, valid)
+    return Workload(lambda rngs, _: MLP(widths, rngs), loss, draw, valid)
 
 
 WORKLOADS: dict[str, Callable[[], Workload]] = {"shakespeare": shakespeare, "digits": digits}

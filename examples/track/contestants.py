@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import optax
-from gpt.recipe import ADAMW_RATE, defaults, kernels, of_card
+from gpt.layers import Projections
+from gpt.recipe import ADAMW_RATE, defaults, kernels, of_card, projections
 
 import optax_muon as om
 
@@ -25,12 +26,14 @@ class Contestant:
         rate: peak learning rate about which tuning begins.
         options: what the second division may tune, with the values of the first.
         extra_args: what an update takes beside gradients and parameters.
+        projections: how the model's residual branches start, for rules that turn weights.
     """
 
     build: Callable[..., optax.GradientTransformation]
     rate: float
     options: Mapping[str, Any]
     extra_args: tuple[str, ...] = ()
+    projections: Projections = "zeros"
 
 
 def _others(other_rate: Any) -> optax.GradientTransformation:
@@ -81,7 +84,8 @@ def _contestants() -> dict[str, Contestant]:
         # Second moments of inputs cannot be seen inside the scanned blocks of the track's model.
         if card.kind != "wrapper" and "input_moments" not in card.extra_args:
             options = defaults(card, WEIGHT_DECAY)
-            found[name] = Contestant(functools.partial(_card, card), card.learning_rate, options, card.extra_args)
+            build = functools.partial(_card, card)
+            found[name] = Contestant(build, card.learning_rate, options, card.extra_args, projections(name))
     for name in ("muon", "normuon", "scion"):
         composed = found[name]
         cautious = {**composed.options, "weight_decay": CAUTIOUS}

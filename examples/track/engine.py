@@ -70,7 +70,8 @@ class Engine:
         # Windows of a text are drawn by key: one reader serves all seeds.
         self.drawn = FromText(text, *self.size, preset.windows) if isinstance(text, data.Corpus) else None
         dtype = None if preset.dtype == "float32" else jnp.dtype(preset.dtype)
-        bare = GPT(preset.config(text.vocabulary), dtype, remat=preset.remat)
+        config = dataclasses.replace(preset.config(text.vocabulary), projections=contestant.projections)
+        bare = GPT(config, dtype, remat=preset.remat)
         self.model = bare.clone(activations=self.by_batch)
         shardings, self.leaves = shardings_of(self.model, mesh)
         begin = functools.partial(init, self.model)

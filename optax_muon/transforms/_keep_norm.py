@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from optax_muon._numbers import require_not_negative
+from optax_muon._numbers import is_known, require_not_negative
 from optax_muon._types import Number
 from optax_muon.linalg._arithmetic import accumulator_dtype
 from optax_muon.matrices._leaf import Leaf
@@ -14,6 +14,7 @@ from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._reductions import factors_over, norm_over, unit_over
 from optax_muon.matrices._resolve import Leaves, accepted
 from optax_muon.shapes import ShapeScale
+from optax_muon.transforms._directions import require_directions
 
 
 def keep_norm(
@@ -39,12 +40,12 @@ def keep_norm(
             elsewhere are brought to it by the first update.
         leaves: a tree of `Leaf`, a callable that makes one, or None for names and ranks.
 
-    A matrix of zeros has no norm to keep, and stays zero without a radius: initialise such layers otherwise, or give
-    them to another optimizer.
+    A matrix of zeros has no norm to keep, and stays zero without a radius or a share outward: initialise such layers
+    otherwise, or give them to another optimizer.
 
     Raises:
-        ValueError: for a negative share; by ``init``, naming a leaf that is not a hidden matrix; by ``update``, without
-            parameters.
+        ValueError: for a negative share; by ``init``, naming a leaf that is not a hidden matrix or, outside `jax.jit`,
+            one with a matrix of zeros that would stay; by ``update``, without parameters.
 
     State: none.
 
@@ -78,7 +79,9 @@ def keep_norm(
         return map_by_path(step, updates, by_path(params), accepted(updates, leaves)), state
 
     def init_fn(params):
-        accepted(params, leaves)  # for its errors alone
+        table = accepted(params, leaves)
+        if radius is None and is_known(outward) and outward == 0:
+            require_directions("keep_norm", params, table)
         return optax.EmptyState()
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

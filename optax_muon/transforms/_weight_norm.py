@@ -12,6 +12,7 @@ from optax_muon.matrices._leaf import Leaf
 from optax_muon.matrices._paths import by_path, map_by_path
 from optax_muon.matrices._reductions import Side, init_state, norm_over, sum_over, unit_over
 from optax_muon.matrices._resolve import Leaves, accepted
+from optax_muon.transforms._directions import require_directions
 from optax_muon.transforms._tangent import OVER
 
 
@@ -59,8 +60,8 @@ def in_weight_norm(
     zeros stays zero.
 
     Raises:
-        ValueError: for an unknown side; by ``init``, naming a leaf that is not a hidden matrix; by ``update``, without
-            parameters.
+        ValueError: for an unknown side; by ``init``, naming a leaf that is not a hidden matrix or, outside `jax.jit`,
+            one with a matrix of zeros; by ``update``, without parameters.
 
     State: 1 float per vector, and that of both rules.
 
@@ -77,6 +78,7 @@ def in_weight_norm(
         return init_state(lambda x, leaf: norm_over(x, leaf, over), tree, accepted(tree, leaves))
 
     def init_fn(params):
+        require_directions("in_weight_norm", params, accepted(params, leaves))
         g = lengths(params)
         return WeightNormState(g, direction.init(params), magnitude.init(g))
 

@@ -12,7 +12,7 @@ from optax_muon._numbers import is_known, require_whole
 from optax_muon.matrices._resolve import Leaves
 from optax_muon.transforms import random_k
 from optax_muon.workers._exchange import Sender
-from optax_muon.workers._mixing import alone, params_after
+from optax_muon.workers._mixing import one_worker, params_after
 from optax_muon.workers._worker_axis import AxisName, own
 
 
@@ -72,7 +72,7 @@ def merge_overlapped(
     if not is_known(fraction) or not 0 < fraction <= 1:
         raise ValueError(f"merge_overlapped: fraction must be in (0, 1], not {fraction}")
     if axis_name is None:
-        return alone("merge_overlapped")
+        return one_worker("merge_overlapped")
     chosen = optax.identity() if fraction == 1 else random_k(fraction, seed=seed)
     sender = Sender(chosen, axis_name, "merge_overlapped", leaves)
 

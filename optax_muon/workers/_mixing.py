@@ -30,7 +30,7 @@ def mix_params(graph: Graph, axis_name: AxisName) -> optax.GradientTransformatio
         ValueError: by ``update``, without parameters.
     """
     if axis_name is None:
-        return alone("mix_params")
+        return one_worker("mix_params")
 
     def update_fn(updates, params):
         """Mix the parameters after the update."""
@@ -75,7 +75,7 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
     if backbone not in ("ed", "extra", "gt"):
         raise ValueError(f"suda: backbone must be 'ed', 'extra' or 'gt', not {backbone!r}")
     if axis_name is None:
-        return alone("suda")
+        return one_worker("suda")
 
     def mix(tree: PyTree) -> PyTree:
         return graph.mix(tree, axis_name)
@@ -101,7 +101,7 @@ def suda(graph: Graph, axis_name: AxisName, backbone: Backbone = "ed") -> optax.
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def alone(owner: str) -> optax.GradientTransformation:
+def one_worker(owner: str) -> optax.GradientTransformation:
     """Leave one worker's updates as they are, and ask for what many workers need."""
 
     def update_fn(updates, state, params=None):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import optax_muon as om
 from tests.references import harness
@@ -77,9 +78,21 @@ def test_larger_weights_take_the_same_path():
     np.testing.assert_allclose(100 * jnp.stack(small), jnp.stack(large), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: om.hyperball(0.1, optax.sgd(1.0)), lambda: om.muon_h(0.1), lambda: om.muown(0.1)]
+)
+def test_weights_that_would_never_move_are_named(make):
+    tx = om.for_matrices(make(), otherwise=optax.sgd(0.1), leaves=dict.fromkeys(("up", "out"), om.Leaf("hidden", 0, 1)))
+    params = {"up": jnp.ones((4, 6)), "out": jnp.zeros((6, 4))}
+    with pytest.raises(ValueError, match="out: .* a matrix of zeros would never move: initialise it otherwise"):
+        tx.init(params)
+    jax.jit(tx.init)(params)  # where values cannot be seen
+
+
 def test_a_zero_update_and_zero_weights_stay():
     tx = om.hyperball(0.1, optax.sgd(1.0))
     params, gradients = problem()
     zero = jax.tree.map(jnp.zeros_like, params)
     np.testing.assert_allclose(walk(tx, params, [zero])[0], params["w"], rtol=1e-6)
-    np.testing.assert_array_equal(walk(tx, zero, gradients)[-1], 0)
+    updates, _ = tx.update(gradients[0], tx.init(params), zero)
+    np.testing.assert_array_equal(updates["w"], 0)

@@ -53,7 +53,7 @@ def test_a_radius_is_a_factor_of_the_shape():
 def test_zeros_and_a_nan_stay_where_they_are():
     u, w = arrays()
     u, w = u.at[0].set(-w[0]).at[2, 0, 0].set(jnp.nan), w.at[1].set(0)
-    found = after(u, w)
+    found = jax.jit(after)(u, w)
     np.testing.assert_array_equal(found[0], w[0])
     np.testing.assert_array_equal(found[1], 0)
     assert jnp.isnan(found[2]).any()
