@@ -35,8 +35,10 @@ BATCH, RANK = 16, 4
 SIZES = (1.0, 10.0)  # c, of (c A, B / c)
 RATES = {
     "LoRA-Muon": (0.03, 0.1, 0.3, 1.0),
+    "Intrinsic Muon": (0.01, 0.03, 0.1, 0.3),
+    "Riemannion": (0.01, 0.03, 0.1, 0.3),
     "Muon on the factors": (0.003, 0.01, 0.03, 0.1),
-    "AdamW": (0.001, 0.003, 0.01, 0.03),
+    "AdamW": (0.003, 0.01, 0.03, 0.1),
 }
 
 
@@ -110,6 +112,8 @@ def optimizers(model: GPT) -> dict[str, Callable[[Any], optax.GradientTransforma
     leaves = om.leaves_from_flax(model, wrt=nnx.LoRAParam)
     return {
         "LoRA-Muon": functools.partial(om.lora_muon, leaves=leaves),
+        "Intrinsic Muon": functools.partial(om.intrinsic_muon, leaves=leaves),
+        "Riemannion": functools.partial(om.riemannion, leaves=leaves),
         "Muon on the factors": functools.partial(om.muon, leaves=leaves),
         "AdamW": optax.adamw,
     }
@@ -141,9 +145,9 @@ def compared(model: GPT, code: Array, steps: int, seed: int, rates: dict[str, tu
 
 def drawn_losses(found: dict[str, Any], before: float) -> Figure:
     """Draw losses over rates, one panel for each optimizer."""
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
     lowest = min(loss for sizes in found.values() for losses in sizes.values() for loss in losses.values())
-    for ax, (name, sizes) in zip(figure.subplots(1, 3, sharey=True), found.items(), strict=True):
+    for ax, (name, sizes) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
         for label, marks, losses in zip(("(A, B)", "(10 A, B / 10)"), ("o-", "x--"), sizes.values(), strict=True):
             ax.semilogx([float(rate) for rate in losses], list(losses.values()), marks, label=label)
         ax.axhline(before, color="gray", linewidth=0.8)
