@@ -1,4 +1,4 @@
-"""Claims of practice that show at the size of a toy: Newton-Muon, NAMO, Aurora.
+"""Claims of practice that show at the size of a toy: Newton-Muon, NAMO, Aurora, cautious decay, bases, error feedback.
 
 Linear regression from inputs of a given condition number, minibatches of 128 without noise in the targets; a quadratic
 with unit noise in every entry of the gradient and a constant rate; the spread of the squared row norms of a tall
@@ -27,6 +27,7 @@ CONDITIONS = (1.0, 100.0, 10_000.0)
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of the quadratic
 SVD = om.linalg.SVDPolar()
 LEAVES = {"w": om.Leaf("hidden", reduction=0, output=1)}
+FREE = om.shapes.Constant(1.0)
 
 
 def train(make: Callable[[Array], optax.GradientTransformation], gradient: Callable, loss: Callable, shape, steps):
@@ -66,7 +67,7 @@ def newton_muon(condition: float, steps: int, seed: int) -> dict[str, float]:
 
         def built(rate, make=make):
             falling = optax.linear_schedule(rate, 0.0, steps)
-            return make(falling, orthogonalizer=SVD, shape_scale=om.shapes.Constant(1.0), leaves=LEAVES)
+            return make(falling, orthogonalizer=SVD, shape_scale=FREE, leaves=LEAVES)
 
         found[name] = float(np.nanmin(train(built, gradient, loss, (24, 16), steps)(jnp.asarray(rates))))
     return found
@@ -84,7 +85,7 @@ def namo(steps: int, seed: int) -> dict[str, list[float]]:
     found = {}
     for name, make in (("Muon", om.muon), ("NAMO", om.namo)):
         built = lambda rate, make=make: make(  # noqa: E731
-            rate, orthogonalizer=SVD, shape_scale=om.shapes.Constant(1.0), leaves=LEAVES
+            rate, orthogonalizer=SVD, shape_scale=FREE, leaves=LEAVES
         )
         found[name] = np.asarray(train(built, gradient, loss, (10, 12), steps)(jnp.asarray(RATES))).tolist()
     return found
@@ -101,15 +102,105 @@ def aurora(seed: int, iterations: tuple[int, ...] = (1, 2, 3, 5, 20)) -> dict[in
     return found
 
 
+def decayed(steps: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Final loss and spectral norm, by the decay: of a target whose singular values are 3, at lambda = 0.5."""
+    target = jnp.asarray(3 * np.linalg.qr(np.random.default_rng(seed).normal(size=(8, 6)))[0])
+    found = {}
+    for name, decay in (("none", 0.0), ("plain", 0.5), ("cautious", om.transforms.cautious_decay(0.5))):
+        tx = om.muon(
+            optax.linear_schedule(0.05, 0.0, steps),
+            orthogonalizer=SVD,
+            weight_decay=decay,
+            shape_scale=FREE,
+            leaves=LEAVES,
+        )
+
+        def step(carry, _, tx=tx):
+            params, state = carry
+            updates, state = tx.update({"w": params["w"] - target}, state, params)
+            return (jax.tree.map(jnp.add, params, updates), state), None
+
+        run = jax.jit(lambda w, step=step, tx=tx: jax.lax.scan(step, (w, tx.init(w)), None, steps)[0][0]["w"])
+        w = run({"w": jnp.zeros((8, 6))})
+        found[name] = float(0.5 * jnp.sum((w - target) ** 2)), float(jnp.linalg.norm(w, 2))
+    return found
+
+
+def bases(lengths: tuple[int, ...], seed: int) -> dict[str, dict[int, float]]:
+    """Mean nuclear norm of the gradient over runs of K steps of rate 1 / sqrt(K), by the bases in which Adam works."""
+    target = jnp.asarray(np.random.default_rng(seed).normal(size=(10, 12)))
+    curvature = jnp.geomspace(0.1, 1.0, 10)[:, None]
+    kinds = {"axes": om.linalg.IdentityBasis(), "random": om.linalg.RandomBasis(seed), "SOAP's": om.linalg.EigenBasis()}
+    found: dict[str, dict[int, float]] = {}
+    for name, basis in kinds.items():
+        turned = om.transforms.rotated(optax.scale_by_adam(0.9, 0.99, eps=1.0), basis, leaves=LEAVES)
+        for steps in lengths:
+
+            def step(carry, key, turned=turned, steps=steps):
+                params, state = carry
+                grads = curvature * (params["w"] - target)
+                noisy = grads + jax.random.normal(key, grads.shape)
+                updates, state = turned.update({"w": noisy}, state, params)
+                moved = jax.tree.map(lambda w, u: w - u / jnp.sqrt(steps), params, updates)
+                return (moved, state), jnp.sum(jnp.linalg.svd(grads, compute_uv=False))
+
+            def run(keys, step=step, turned=turned):
+                first = {"w": jnp.zeros((10, 12))}
+                return jax.lax.scan(step, (first, turned.init(first)), keys)[1]
+
+            norms = jax.jit(run)(jax.random.split(jax.random.key(seed), steps))
+            found.setdefault(name, {})[steps] = float(jnp.mean(norms))
+    return found
+
+
+def feedback(steps: int, every: int) -> dict[str, list[float]]:
+    """Loss along two blocks of c |W11 + W22| + |W11 - W22|, the second three times as steep; the least is 0."""
+    c, leaf = 1 / 38, om.Leaf("hidden", reduction=1, output=2)
+    steep = jnp.array([1.0, 3.0])
+    leaves = {"w": leaf}
+
+    def sums(w):
+        diagonal = jnp.diagonal(w, axis1=1, axis2=2)
+        return diagonal[:, 0] + diagonal[:, 1], diagonal[:, 0] - diagonal[:, 1]
+
+    def gradient(w):
+        total, apart = (jnp.sign(x) for x in sums(w))
+        return steep[:, None, None] * jax.vmap(jnp.diag)(jnp.stack([c * total + apart, c * total - apart], 1))
+
+    common = {"orthogonalizer": SVD, "momentum": 0.9, "leaves": leaves}
+    ways = {
+        "Muon": om.muon(lambda t: 1 / (t + 1), nesterov=False, shape_scale=FREE, **common),
+        "EF-MuonMax": om.ef_muon_max(lambda t: (t + 1) ** -0.5, **common),
+    }
+    first = {"w": jnp.stack([jnp.diag(jnp.array([1 + jnp.log(2.0), 1 - jnp.log(2.0)]))] * 2)}
+    found = {}
+    for name, tx in ways.items():
+
+        def step(carry, _, tx=tx):
+            params, state = carry
+            total, apart = sums(params["w"])
+            updates, state = tx.update({"w": gradient(params["w"])}, state, params)
+            value = jnp.sum(steep * (c * jnp.abs(total) + jnp.abs(apart)))
+            return (jax.tree.map(jnp.add, params, updates), state), value
+
+        path = jax.jit(lambda p, step=step, tx=tx: jax.lax.scan(step, (p, tx.init(p)), None, steps)[1])(first)
+        found[name] = np.asarray(path)[every - 1 :: every].tolist()
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     experiment = start(__file__, __doc__, argv)
-    part = 20 if experiment.quick else 1
+    part, seed = 20 if experiment.quick else 1, experiment.seed
+    lengths = (10, 20) if experiment.quick else (100, 400, 1600, 6400)
     with jax.enable_x64(True):
-        regression = {condition: newton_muon(condition, 400 // part, experiment.seed) for condition in CONDITIONS}
-        noise = namo(4000 // part, experiment.seed)
-        spread = aurora(experiment.seed)
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+        regression = {condition: newton_muon(condition, 400 // part, seed) for condition in CONDITIONS}
+        noise = namo(4000 // part, seed)
+        spread = aurora(seed)
+        decay = decayed(2000 // part, seed)
+        nuclear = bases(lengths, seed)
+        stuck = feedback(20_000 // part, 100 // part)
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    (left, middle, right), (d, e, f) = figure.subplots(2, 3)
     for name in ("Muon", "Newton-Muon"):
         left.loglog(CONDITIONS, [regression[c][name] for c in CONDITIONS], "o-", label=name)
     left.set(title="regression, rates tuned", xlabel="condition of the inputs", ylabel="final loss")
@@ -118,13 +209,31 @@ def main(argv: list[str] | None = None) -> None:
     middle.set(title="quadratic in noise", xlabel="rate", ylabel="final loss")
     right.semilogy(list(spread), list(spread.values()), "o-", label="Aurora")
     right.set(title="12 x 7 Gaussian", xlabel="iterations", ylabel="spread of squared row norms")
-    for ax in (left, middle, right):
-        ax.legend()
+    d.bar(list(decay), [norm for _, norm in decay.values()], label="spectral norm at the end")
+    d.axhline(3, color="k", linestyle=":", label="of the target")
+    d.set(title="weight decay 0.5", ylim=(0, 4))
+    for name, row in nuclear.items():
+        e.loglog(list(row), list(row.values()), "o-", label=f"bases: {name}")
+    e.set(title="Adam in any bases, rate 1 / sqrt(K)", xlabel="steps K", ylabel="mean nuclear norm of the gradient")
+    for name, path in stuck.items():
+        f.semilogy((np.arange(len(path)) + 1) * (100 // part), path, label=name)
+    f.set(title="a nonsmooth function", xlabel="step", ylabel="loss")
+    for ax in (left, middle, right, d, e, f):
+        ax.legend(fontsize=8)
     numbers = {
         "regression: best final loss by condition": regression,
         "regression: Muon / Newton-Muon": {c: found["Muon"] / found["Newton-Muon"] for c, found in regression.items()},
         "noise: final loss by rate": {name: dict(zip(RATES, x, strict=True)) for name, x in noise.items()},
         "Aurora: spread by iterations": spread,
+        "decay: final loss and spectral norm": decay,
+        "bases: mean nuclear norm by steps": nuclear,
+        "bases: slope over the last two": {
+            name: float(np.log(row[lengths[-1]] / row[lengths[-2]]) / np.log(lengths[-1] / lengths[-2]))
+            for name, row in nuclear.items()
+        },
+        "nonsmooth: loss after a tenth of the steps, and after all": {
+            name: (path[len(path) // 10 - 1], path[-1]) for name, path in stuck.items()
+        },
     }
     experiment.save(figure, numbers)
 

@@ -73,14 +73,14 @@ def train(
             params: Any = {"up": {"kernel": jnp.zeros(f.shape)}}
 
             def step(carry, active):
-                params, state = carry
-                grads = jax.tree.map(lambda w: active[worker] * f.gradient(w, worker), params)
-                updates, state = tx.update(grads, state, params)
-                params: Any = optax.apply_updates(params, updates)
-                return (params, state), params["up"]["kernel"]
+                params, old, state = carry
+                grads, last = (jax.tree.map(lambda w: active[worker] * f.gradient(w, worker), p) for p in (params, old))
+                updates, state = tx.update(grads, state, params, grads_at_previous_params=last)
+                moved: Any = optax.apply_updates(params, updates)
+                return (moved, params, state), moved["up"]["kernel"]
 
             active = jnp.ones((steps, f.count)) if masks is None else masks
-            return jax.lax.scan(step, (params, tx.init(params)), active)[1]
+            return jax.lax.scan(step, (params, params, tx.init(params)), active)[1]
 
         found: Any = jax.vmap(one, axis_name=AXIS)(jnp.arange(f.count))
         mean = jnp.mean(found, axis=0)

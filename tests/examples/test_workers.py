@@ -11,7 +11,7 @@ RECORD = pathlib.Path(__file__).resolve().parents[2] / "docs/records/workers"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quadratics", "small_gpt"])
+@pytest.mark.parametrize("name", ["quadratics", "messages", "small_gpt"])
 def test_a_quick_run_leaves_its_numbers(name, tmp_path):
     script = importlib.import_module(f"workers.{name}")
     with jax.numpy_rank_promotion("allow"):
@@ -31,6 +31,20 @@ def test_the_record_shows_what_the_page_says():
     for row in numbers["clocks"].values():
         assert row["Ringmaster"] < row["Rennala"]
     assert abs(numbers["Rescaled"]["Rescaled"]) < 0.02 < abs(numbers["Rescaled"]["Vanilla"] - 0.02)
+
+
+def test_the_record_of_messages_shows_what_the_page_says():
+    found = json.loads((RECORD / "messages.json").read_text())
+    assert not found["quick"]
+    ways = found["numbers"]["MARINA"]
+    gaps = [
+        ways[name]["gap"] for name in ("whole", "MARINA, p = 0.3", "a tenth, without an estimate", "MARINA, p = 0.1")
+    ]
+    assert gaps == sorted(gaps)
+    goal = "whole gradients sent to the goal"
+    assert ways["whole"][goal] > 2.5 * ways["MARINA, p = 0.3"][goal]
+    meetings = {name: gap for name, (gap, _) in found["numbers"]["DiLoCo"].items()}
+    assert meetings.pop("mean of gradients") < 1e-20 < 0.2 < min(meetings.values())
 
 
 def test_the_gpt_s_record_has_all_six_ways_and_what_they_sent():
