@@ -16,6 +16,13 @@ COMPARED = "docs/records/registry/record.json"
 RESULTS = json.loads((ROOT / COMPARED).read_text())["results"]
 
 
+def scripts(record):
+    """Text of the scripts of examples/ that write a record."""
+    stem = record.removeprefix("docs/records/")
+    paths = [*(ROOT / "examples").glob(f"{stem}.py"), *(ROOT / "examples").glob(f"{stem}/*.py")]
+    return "\n".join(path.read_text() for path in paths).lower().replace("_", " ")
+
+
 def faults(row):
     """What is wrong with a row, in words."""
     name, test, record = row["name"], ROOT / row["test"], row["record"]
@@ -39,8 +46,14 @@ def faults(row):
         yield f"{name}: confidence {row['confidence']}"
     if not re.fullmatch(r"\d{4}\.\d{5}|github\.com/[\w./-]+", row["paper"]) or not row["system"]:
         yield f"{name}: no paper"
+    # Those of the registry are recorded together, by the comparison.
+    if record == "-" and not card:
+        yield f"{name}: nothing was measured"
     if record != "-" and not (ROOT / record).exists():
         yield f"no record {record}"
+    written = "" if record == "-" or not (ROOT / record).is_dir() else scripts(record)
+    if written and name.split(".")[-1].lower().replace("_", " ") not in written and not name.startswith("examples/"):
+        yield f"{name}: the script of {record} does not know it"
     if (record == COMPARED) != all(name in rows for rows in RESULTS.values()):
         yield f"{name}: the comparison and the column of records disagree"
     stem = name.removeprefix("examples/").removesuffix(".py")
@@ -69,6 +82,7 @@ def test_the_page_agrees_with_the_table():
         {"test": "tests/optimizers/test_soap.py"},
         {"record": "docs/records/none"},
         {"record": "-"},
+        {"record": "docs/records/paper/lipschitz"},
         {"confidence": "PARTIAL"},
         {"paper": "2505"},
     ],
@@ -77,3 +91,10 @@ def test_a_wrong_row_is_seen(wrong):
     row = next(row for row in ROWS if row["name"] == "muon")
     assert not list(faults(row))
     assert list(faults(row | wrong))
+
+
+@pytest.mark.parametrize("wrong", ["-", "docs/records/paper/lipschitz"])
+def test_a_part_without_a_record_of_its_own_is_seen(wrong):
+    row = next(row for row in ROWS if row["name"] == "transforms.cautious_decay")
+    assert not list(faults(row))
+    assert list(faults(row | {"record": wrong}))

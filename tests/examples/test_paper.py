@@ -34,7 +34,7 @@ def numbers(name):
 
 
 def test_every_experiment_has_its_record():
-    assert len(SCRIPTS) == 17
+    assert len(SCRIPTS) == 20
     for name in SCRIPTS:
         assert numbers(name)
         assert (ROOT / "docs/records/paper" / name / "figure.png").exists()
@@ -66,13 +66,21 @@ def test_records_show_what_the_pages_say():
     assert linear["digit"]["GD / Muon"] > 1 > linear["Gaussian"]["GD / Muon"]
     practice = numbers("practice")
     gain = practice["regression: Muon / Newton-Muon"]
-    assert gain["10000.0"] > gain["100.0"] > 3 > 1 > gain["1.0"]
+    assert gain["10000.0"] > 6 > gain["100.0"] > 2 > 1 > gain["1.0"]
     noise = practice["noise: final loss by rate"]
     assert noise["Muon"]["0.03"] > 6 * noise["NAMO"]["0.03"]
     assert min(noise["Muon"].values()) < min(noise["NAMO"].values())
     steps = numbers("factorization")["iterations to 1e-6 of the smallest eigenvalue"]
     assert max(steps["simplified Muon"]) < 2.5 * min(steps["simplified Muon"])
     assert steps["gradient descent"][2] == pytest.approx(100 * steps["gradient descent"][0], rel=0.02)
+    context = numbers("factorization")["in context: iterations to a thousandth in every direction"]
+    assert max(context["simplified Muon"]) < 25
+    assert context["gradient descent"][1] > 4 * context["Adam"][1] > 100 * context["simplified Muon"][1]
+    assert [context[name][2:] for name in ("gradient descent", "Adam")] == [["inf"] * 2] * 2
+    factors = numbers("factorization")["two factors: iterations at condition 1 and 100"]
+    for name in ("Intrinsic Muon", "Riemannion"):
+        assert factors[name]["apart"] < 0.1 < 10 < factors["Muon on the factors"]["apart"]
+        assert np.abs(np.subtract(factors[name]["(A, B)"], factors[name]["(10 A, B / 10)"])).max() <= 3
     phases = numbers("phases")
     drift = phases["drift exponent by batch: head, tail"]
     assert 0.35 < drift["256"]["SignSVD"][0] < 0.65 < 0.85 < drift["256"]["SignSGD"][0] < 1.15
@@ -92,6 +100,40 @@ def test_records_show_what_the_pages_say():
     assert spread == sorted(spread, reverse=True)
 
 
+def test_records_of_parts_in_practice_show_what_the_page_says():
+    found = numbers("practice")
+    decay = found["decay: final loss and spectral norm"]
+    assert decay["plain"] == pytest.approx([3, 2], rel=1e-3)
+    assert decay["cautious"][0] < 1e-6
+    assert decay["cautious"][1] == pytest.approx(3, rel=1e-3)
+    norms = [list(row.values()) for row in found["bases: mean nuclear norm by steps"].values()]
+    assert np.ptp(norms, axis=0).max() < 0.1
+    assert max(found["bases: slope over the last two"].values()) < -0.25
+    stuck = found["nonsmooth: loss after a tenth of the steps, and after all"]
+    assert min(stuck["Muon"]) > 4 / 19 > 2 * max(stuck["EF-MuonMax"])
+
+
+def test_records_of_spectral_parts_show_what_the_page_says():
+    found = numbers("spectral_parts")
+    losses = {name: row["median"] for name, row in found["clipping under outliers"].items()}
+    assert losses["none"] > 1000 * losses["Frobenius norm"] > 1000 * losses["singular values"]
+    assert losses["Frobenius norm"] < 1.2 * losses["singular values"]
+    for rows in found["randomised polar factor: share of the nuclear norm, by rank"].values():
+        for rank, best in rows["the largest"].items():
+            assert 0.97 * best < rows["2 power steps"][rank] < best
+    oracle = found["degenerate oracle"]
+    assert oracle["polar error"]["1e-08"] > 0.99 > 1e-7 > oracle["gap"]["1e-08"]
+    assert oracle["quintic"]["final distance"] < 1.1 * oracle["exact"]["final distance"]
+    stable = found["flatness, and stable steps over the bound: least and most"]
+    assert stable["alike"] == pytest.approx([1, 1], rel=1e-3)
+    assert stable["falling"][0] > 3
+    assert found["steepest descent"]["Shampoo less the oracle"] < 1e-12
+    rates = found["widths: best rate"]
+    assert len(set(rates["Spectral"].values())) == 1
+    for width, rate in rates["RMSMatch"].items():
+        assert 0.45 < rates["Adam"][width] / rate <= 1.01
+
+
 def test_records_of_constraints_show_what_the_page_says():
     found = numbers("constraints")
     for shape, shares in found["manifold Muon: decrease, share of the best"].items():
@@ -109,6 +151,13 @@ def test_records_of_constraints_show_what_the_page_says():
     assert ends["3.00"] == pytest.approx((1.5**4 - 1) ** 0.25, rel=1e-3)
 
 
+def test_the_record_of_the_cap_shows_what_the_page_says():
+    cap = numbers("scalar_map")["PolynomialCap"]
+    assert 0.033 < cap["largest error on [0, 3]"] < 0.0341
+    assert abs(cap["after steps of 0.1"] - 1) < 0.01
+    assert 0.45 < cap["ten times, of 0.5"] < 0.5
+
+
 def test_records_of_bounds_show_what_the_page_says():
     found = numbers("lipschitz")
     muon = found.pop("muon")["1.0"]
@@ -117,6 +166,43 @@ def test_records_of_bounds_show_what_the_page_says():
             assert row["bound"] < 1.07 * float(radius) ** 3
         assert abs(rows["1.0"]["accuracy"] - muon["accuracy"]) < 0.02
         assert rows["0.5"]["certified at 0.5"] > 0.5 > muon["certified at 0.5"]
+
+
+def test_records_without_gradients_show_what_the_page_says():
+    found = numbers("gradient_free")
+    steps = {
+        name: list(row.values()) for name, row in found["MeZO: steps to a hundredth of the loss, by dimension"].items()
+    }
+    assert np.ptp(steps["four curved directions"]) < 1
+    for name in ("the others 1 / d", "all alike"):
+        assert steps[name][-1] > 14 * steps[name][0]
+    for row in found["temporary bytes over those of the weights, by layers"].values():
+        assert row["backward pass"] > 5 * row["estimate"]
+    for rows in found["target of rank 3, 20 x 16, by condition of each side"].values():
+        best = {name: row["best"] for name, row in rows.items()}
+        assert best["ZO-Muon, all directions"] < best["MeZO"] / 2
+        assert best["AdaNAGED, exact gradients"] < 2e-3 < 0.9 < best["AdaNAGED, 64 probes"]
+        errors = [
+            rows[f"ZO-Muon, {where}"]["squared error"] for where in ("all directions", "subspace of 8", "subspace of 4")
+        ]
+        assert errors[0] > 3.5 * errors[1] > 7 * errors[2]
+    for row in found["sign steps, by unit of length"].values():
+        assert 20 * row["loss at it"] < row["parameter-free"] < 2e-4
+
+
+def test_records_of_private_steps_show_what_the_page_says():
+    found = numbers("private")
+    for rows in found["bias by deviation"].values():
+        for row in rows.values():
+            assert row["bias, momentum"] < 1.3 * row["of it chance, momentum"]
+            assert row["bias, plain"] > 5 * row["of it chance, plain"]
+            assert row["bias, corrected"] < row["bias, plain"]
+    for shape in ("0.02", "0.05"):
+        row = found["bias by deviation"]["4 x 6"][shape]
+        assert row["bias, corrected"] < 1.3 * row["of it chance, corrected"]
+    for rows in found["digits by method and noise"].values():
+        accuracies = [row["accuracy"] for row in rows.values()]
+        assert accuracies == sorted(accuracies, reverse=True)
 
 
 def test_digits_are_shuffled_by_seed_and_scaled():
