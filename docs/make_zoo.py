@@ -1,4 +1,4 @@
-"""Writes docs/zoo.md from the registry and from the record of the comparison.
+"""Writes docs/zoo.md from the registry and from the records of the comparison.
 
 Run after adding an optimizer: python docs/make_zoo.py
 """
@@ -10,7 +10,7 @@ import re
 import optax_muon as om
 
 HERE = pathlib.Path(__file__).parent
-RECORD = HERE / "records" / "registry" / "record.json"
+RECORDS = [HERE / "records" / name / "record.json" for name in ("registry", "registry_newer")]
 INTRODUCTION = """# The zoo
 
 Every named optimizer, from its card in `om.registry`. *Confidence* says how surely the rule is known: EXACT where the
@@ -27,8 +27,12 @@ take the whole tree, and of kind *any*, which take it or are the `otherwise`. Th
 
 
 def results() -> dict[str, dict[str, dict]]:
-    """Rows of the comparison by workload and optimizer; empty before it was run."""
-    return json.loads(RECORD.read_text())["results"] if RECORD.exists() else {}
+    """Rows of the comparison by workload and optimizer, of both its parts; empty before it was run."""
+    found: dict[str, dict[str, dict]] = {}
+    for record in filter(pathlib.Path.exists, reversed(RECORDS)):
+        for workload, rows in json.loads(record.read_text())["results"].items():
+            found[workload] = found.get(workload, {}) | rows
+    return found
 
 
 def overview(measured: dict[str, dict[str, dict]]) -> str:
