@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     corpus = data.characters()
-    config = GPTConfig(len(corpus.symbols), *((16, 1, 16, 2) if args.quick else ()))
+    config = GPTConfig(len(corpus.symbols), 16, 1, 16, 2) if args.quick else GPTConfig(len(corpus.symbols))
     if args.quick:
         args.horizons, args.batch = dict.fromkeys(args.horizons, 2), 2
         for name, values in AXES.items():
