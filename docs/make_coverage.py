@@ -13,8 +13,8 @@ Algorithms and experiments of the Muon literature that are here, one row each. *
 of [the zoo](zoo.md), a part under its module, or a script that repeats an experiment. *Confidence* says how surely the
 rule or the setting is known: EXACT where it was read, PARTIAL where pieces were not, OUR READING where only an abstract
 was found. *Test* holds it to its paper. *Record* is what was measured: in [the comparison](comparison.md) of all
-optimizers, or in an experiment with a verdict of its own on [the page of experiments](paper.md); a dash where an
-optimizer has not been compared yet. This page is generated from `docs/coverage.csv`: `python docs/make_coverage.py`.
+optimizers, or in an experiment with a verdict of its own on [the page of experiments](paper.md). This page is
+generated from `docs/coverage.csv`: `python docs/make_coverage.py`.
 
 | system | paper | name | confidence | test | record |
 |---|---|---|---|---|---|
@@ -31,7 +31,7 @@ def line(row: dict[str, str]) -> str:
     """Draw one row."""
     arxiv = row["paper"][:4].isdigit()
     link = f"https://arxiv.org/abs/{row['paper']}" if arxiv else f"https://{row['paper']}"
-    record = "-" if row["record"] == "-" else f"`{row['record'].removesuffix('/record.json')}`"
+    record = f"`{row['record'].removesuffix('/record.json')}`"
     cells = (
         row["system"],
         f"[{row['paper']}]({link})",
