@@ -5,6 +5,7 @@ import inspect
 import optax_muon as om
 from optax_muon import linalg, norms
 from optax_muon.linalg.subspace._diagonal_blocks import TimesBlocks
+from optax_muon.transforms._by_stable_rank import _Choice
 from optax_muon.transforms._kronecker_metric import _Again
 from optax_muon.transforms._rotated import _Back, _Into, _Turn
 from optax_muon.transforms._smoothness import _ChangeRate
@@ -40,6 +41,7 @@ OPS = [
     _Again(linalg.KroneckerWhitening()),
     _Back(linalg.IdentityBasis()),
     _ChangeRate(norms.Spectral()),
+    _Choice(0.5, power_steps=3),
     TimesBlocks(),
     _Into(linalg.IdentityBasis()),
     _Turn(),

@@ -46,11 +46,12 @@ def test_an_unknown_stack_is_an_error_that_names_it(op):
 
 @pytest.mark.parametrize("op", [pytest.param(op, id=type(op).__name__) for op in OPS if op.takes])
 def test_a_missing_stack_and_a_wrong_shape_are_errors_that_name_them(op):
-    (name,) = op.takes
+    name, *more = op.takes
+    others = {other: like() for other in more}
     with pytest.raises(TypeError, match=rf"{type(op).__name__}\.apply needs '{name}', a stack like x, \(2, 4, 6\)"):
-        call(op)
+        call(op, **others)
     with pytest.raises(ValueError, match=rf"\.apply: {name} has shape \(2, 6, 4\) where x has \(2, 4, 6\)"):
-        call(op, **{name: like(2, 6, 4)})
+        call(op, **others, **{name: like(2, 6, 4)})
 
 
 def test_in_a_tree_the_error_names_the_path():
