@@ -42,7 +42,8 @@ def hyperball(
         placement: that of ``inner`` is its own; taken so that optimizers can be exchanged.
         state_dtype: in which the step is computed; ``inner`` has its own.
 
-    A matrix of zeros has no norm to keep: `init` raises, or under `jax.jit`, where it cannot see, it never moves.
+    A matrix of zeros has no norm to keep and never moves: `init` raises, but not with a radius, nor under `jax.jit`,
+    where values cannot be seen.
 
     Differs from NVIDIA's code: without a radius, R is measured at every step instead of being kept, so that there is no
     state; rounding may move it over very many steps of bfloat16 weights. A later paper, arXiv 2607.22444, finds cases

@@ -41,7 +41,8 @@ def muon_h(
         radius: R as a factor of the shape, for weights that start there; None: the norm that they have. See
             `transforms.keep_norm`.
 
-    A matrix of zeros has no norm to keep: `init` raises, or under `jax.jit`, where it cannot see, it never moves.
+    A matrix of zeros has no norm to keep and never moves: `init` raises, but not with a radius, nor under `jax.jit`,
+    where values cannot be seen.
 
     Differs from NVIDIA's code: without a radius, R is measured at every step instead of being kept, so that there is no
     state. The default table is Polar Express.
