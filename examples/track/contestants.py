@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,8 @@ class Contestant:
     Attributes:
         build: (rate, other_rate, leaves, options) -> the optimizer; both rates are schedules.
         rate: peak learning rate about which tuning begins.
-        options: what the second division may tune, with the values of the first.
+        options: of the optimizer, in the first division.
+        tunable: numbers that the second division tunes, with the first's values; those of ``options`` win.
         extra_args: what an update takes beside gradients and parameters.
         projections: how the model's residual branches start, for rules that turn weights.
     """
@@ -34,10 +36,24 @@ class Contestant:
     options: Mapping[str, Any]
     extra_args: tuple[str, ...] = ()
     projections: Projections = "zeros"
+    tunable: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What the second division tunes, with the values of the first."""
+        both = {**self.tunable, **self.options}
+        return {name: value for name, value in both.items() if isinstance(value, float) and value > 0}
 
 
-def _others(other_rate: Any) -> optax.GradientTransformation:
-    return optax.adamw(other_rate, **DECAYS, weight_decay=0.0)
+# Of the AdamW beside a contestant that takes matrices alone: its rate over the preset's, and its decays.
+OTHERS = {"others_rate": 1.0, "others_b1": DECAYS["b1"], "others_b2": DECAYS["b2"]}
+
+
+def _others(other_rate: Any, options: Mapping[str, Any]) -> tuple[optax.GradientTransformation, dict[str, Any]]:
+    """Build the AdamW for what is no matrix, and give the options that are left for the matrices."""
+    factor, b1, b2 = (options.get(name, value) for name, value in OTHERS.items())
+    tx = optax.adamw(lambda count: factor * other_rate(count), b1=b1, b2=b2, weight_decay=0.0)
+    return tx, {name: value for name, value in options.items() if name not in OTHERS}
 
 
 def _adamw(rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]) -> optax.GradientTransformation:
@@ -68,7 +84,15 @@ def _contrib(
 def _card(
     card: om.Card, rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]
 ) -> optax.GradientTransformation:
-    return of_card(card, rate, _others(other_rate), leaves, options)
+    others, rest = _others(other_rate, options)
+    return of_card(card, rate, others, leaves, rest)
+
+
+def _tunable(card: om.Card) -> dict[str, float]:
+    """Every number of a card's signature but guards of divisions, and AdamW's where it has one beside it."""
+    signature = inspect.signature(card.make).parameters.items()
+    found = {name: p.default for name, p in signature if isinstance(p.default, float) and name != "eps"}
+    return {**found, **({} if card.kind in ("roles", "any") else OTHERS)}
 
 
 def _contestants() -> dict[str, Contestant]:
@@ -85,7 +109,8 @@ def _contestants() -> dict[str, Contestant]:
         if card.kind != "wrapper" and "input_moments" not in card.extra_args:
             options = defaults(card, WEIGHT_DECAY)
             build = functools.partial(_card, card)
-            found[name] = Contestant(build, card.learning_rate, options, card.extra_args, projections(name))
+            extra = card.extra_args, projections(name), _tunable(card)
+            found[name] = Contestant(build, card.learning_rate, options, *extra)
     for name in ("muon", "normuon", "scion"):
         composed = found[name]
         cautious = {**composed.options, "weight_decay": CAUTIOUS}

@@ -39,9 +39,9 @@ class Outcome:
     losses: list[float]
 
 
-def schedule(peak: Any, horizon: Any) -> optax.Schedule:
-    """Rise over the first twentieth of the horizon and fall linearly to zero; peak and horizon may be traced."""
-    warm = jnp.maximum(1.0, jnp.round(WARMUP * horizon))
+def schedule(peak: Any, horizon: Any, warmup: float = WARMUP) -> optax.Schedule:
+    """Rise over the first part of the horizon and fall linearly to zero; peak and horizon may be traced."""
+    warm = jnp.maximum(1.0, jnp.round(warmup * horizon))
 
     def rate(count: Any) -> Array:
         return peak * jnp.clip(jnp.minimum((count + 1) / warm, (horizon - count) / (horizon - warm)), 0.0, 1.0)
@@ -104,8 +104,9 @@ class Engine:
         return Outcome(steps, seconds, losses)
 
     def _tx(self, peak: Any, horizon: Any) -> optax.GradientTransformationExtraArgs:
-        rates = schedule(peak, horizon), schedule(self.preset.other_rate, horizon)
         options = {**self.contestant.options, **self.options}
+        warmup = options.pop("warmup", WARMUP)
+        rates = schedule(peak, horizon, warmup), schedule(self.preset.other_rate, horizon, warmup)
         tx = self.contestant.build(*rates, self.leaves, options)
         if "grads_at_previous_params" in self.contestant.extra_args:
             tx = om.remember_previous_params(tx)

@@ -3,7 +3,7 @@
     python examples/track/leaderboard.py
 
 Every record under docs/records/track is a row; the page and the README's table say what is significant and what is a
-tie.
+tie. The records of `study.py` become the tables and figures of their own page.
 """
 
 import json
@@ -17,10 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from track.significance import LEVEL, Claim, judged
+from track.studies import STUDIES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECORDS, PAGE, README = ROOT / "docs/records/track", ROOT / "docs/leaderboard.md", ROOT / "README.md"
-BEGIN, END = "<!-- leaderboard -->", "<!-- end of leaderboard -->"
+STUDIED, STUDY_PAGE = ROOT / "docs/records/studies", ROOT / "docs/studies.md"
+MARKS = "<!-- {} -->", "<!-- end of {} -->"
 BASE = ("adamw", "muon")  # whom the others are compared with
 
 
@@ -124,18 +126,38 @@ def page(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(parts)
 
 
-def between(text: str, new: str) -> str:
-    """Put ``new`` between the marks of a text."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + "\n\n" + new + "\n" + END + rest.split(END)[1]
+def between(text: str, new: str, what: str = "leaderboard") -> str:
+    """Put ``new`` between the marks of a text; a text without them stays as it is."""
+    begin, end = (mark.format(what) for mark in MARKS)
+    if begin not in text:
+        return text
+    head, rest = text.split(begin)
+    return head + begin + "\n\n" + new + "\n" + end + rest.split(end)[1]
+
+
+def studied(text: str) -> str:
+    """Write every study's table into its place on their page."""
+    for name, rows in study_rows().items():
+        shown = f"{STUDIES[name].table(rows)}\n![{name}](records/studies/{name}.png)\n"
+        text = between(text, shown, name)
+    return text
+
+
+def study_rows() -> dict[str, list[dict[str, Any]]]:
+    """Read the rows of every study that has a record."""
+    files = {name: STUDIED / f"{name}.json" for name in STUDIES}
+    return {name: json.loads(file.read_text())["rows"] for name, file in files.items() if file.exists()}
 
 
 def main() -> None:
+    for name, rows in study_rows().items():
+        STUDIES[name].picture(rows).savefig(STUDIED / f"{name}.png", dpi=130)
+    STUDY_PAGE.write_text(studied(STUDY_PAGE.read_text()))
     found = records()
     for name, rows in found.items():
         picture(rows, name).savefig(RECORDS / name / "steps.png", dpi=130)
     PAGE.write_text(between(PAGE.read_text(), page(found)))
-    if found and BEGIN in README.read_text():
+    if found:
         first = next(iter(found.values()))
         README.write_text(between(README.read_text(), table(first)))
 

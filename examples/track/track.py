@@ -25,7 +25,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import jax
-import optax
 from provenance import provenance
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,7 +32,7 @@ from sweep.runs import Runs
 
 from track import tuning
 from track.contestants import CONTESTANTS, Contestant
-from track.engine import Engine, Outcome
+from track.engine import WARMUP, Engine, Outcome
 from track.presets import PRESETS, QUICK, Preset, Text, text_of
 
 
@@ -103,8 +102,7 @@ class Contest:
         sizes = contestant.rate, self.preset.limit, self.preset.every
         if division == 1:
             return tuning.first_division(run, *sizes)
-        numbers = {k: v for k, v in contestant.options.items() if not isinstance(v, optax.GradientTransformation)}
-        return tuning.second_division(run, *sizes, numbers)
+        return tuning.second_division(run, *sizes, {**contestant.numbers, "warmup": WARMUP})
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -80,10 +80,9 @@ def first_division(attempt: Try, rate: float, limit: int, every: int) -> Search:
     return search
 
 
-def second_division(attempt: Try, rate: float, limit: int, every: int, options: Mapping[str, Any]) -> Search:
+def second_division(attempt: Try, rate: float, limit: int, every: int, numbers: Mapping[str, float]) -> Search:
     """Tune every number among the options too, by random steps from the best so far: ``BUDGET`` runs in all."""
     search, rng = first_division(attempt, rate, limit, every), np.random.default_rng(SEED)
-    numbers = {name: value for name, value in options.items() if isinstance(value, float) and value > 0}
     while len(search.trials) < BUDGET:
         best = search.best
         moved = {name: _moved(best.options.get(name, value), rng) for name, value in numbers.items()}

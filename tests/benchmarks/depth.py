@@ -18,13 +18,14 @@ from tests.benchmarks import models, record
 WIDTH = 256
 NOTES = (
     "Float32 matrices qkv, proj, up and down of every layer, width 256, momentum donated, on a v5e. CPU seconds to "
-    "trace, lower and compile; the arguments are parameters, gradients and state."
+    "trace, lower and compile; the arguments are parameters, gradients and state. Stacked: the layers lie in one array "
+    "for each of the four, as scanned modules store them."
 )
 
 
-def row(layers):
-    """Compile one update of a model of so many layers."""
-    params, leaves = models.gpt(layers, WIDTH)
+def row(layers, stacked):
+    """Compile one update of a model of so many layers, stacked in one array or each in its own."""
+    params, leaves = (models.stacked if stacked else models.gpt)(layers, WIDTH)
     jax.clear_caches()
     start = time.process_time()
     compiled = ahead.update(om.muon(0.02, leaves=leaves), params)
@@ -34,7 +35,8 @@ def row(layers):
     arguments = len(jax.tree.leaves(params))
     return {
         "layers": layers,
-        "matrices": arguments,
+        "stacked": stacked,
+        "arguments": arguments,
         "compile CPU s": seconds,
         "HLO lines": text.count("\n"),
         "kernels": text.count("estimated_cycles"),
@@ -46,7 +48,8 @@ def row(layers):
 if __name__ == "__main__":
     ahead.devices()
     rows = []
-    for layers in [int(argument) for argument in sys.argv[1:]] or (12, 24, 48):
-        rows.append(row(layers))
-        print(rows[-1], flush=True)
+    for stacked in (False, True):
+        for layers in [int(argument) for argument in sys.argv[1:]] or (12, 24, 48):
+            rows.append(row(layers, stacked))
+            print(rows[-1], flush=True)
     record.write("depth", "Program size and compile time by depth, one v5e chip, compiled only", rows, NOTES)

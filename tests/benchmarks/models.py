@@ -22,6 +22,14 @@ def gpt(layers: int, width: int, mesh=None, spec=None) -> tuple[dict, dict]:
     return params, jax.tree.map(lambda _: om.Leaf("hidden", 0, 1), params)
 
 
+def stacked(layers: int, width: int) -> tuple[dict, dict]:
+    """Shapes and leaves of the same model with its layers in one array each, as `flax.linen.scan` stores them."""
+    params, _ = gpt(1, width)
+    one = params["layer_0"]
+    params = {"layers": jax.tree.map(lambda x: jax.ShapeDtypeStruct((layers, *x.shape), x.dtype), one)}
+    return params, jax.tree.map(lambda _: om.Leaf("hidden", 1, 2), params)
+
+
 def plain(params: dict) -> float:
     """FLOPs of five plain quintic steps on every matrix."""
     return sum(plain_flops(*x.shape) for x in jax.tree.leaves(params))

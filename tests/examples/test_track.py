@@ -56,7 +56,7 @@ def test_every_contestant_is_tuned_by_as_many_runs_and_finds_a_valley():
     assert len(first.trials) == tuning.RUNS
     assert 0.02 < first.best.rate < 0.045
     assert all(trial.horizon % 10 == 0 and trial.horizon <= 400 for trial in first.trials)
-    second = tuning.second_division(attempt, 0.01, 400, 10, {"momentum": 0.95, "nesterov": True})
+    second = tuning.second_division(attempt, 0.01, 400, 10, {"momentum": 0.95})
     assert len(second.trials) == tuning.BUDGET
     assert second.best.rank <= first.best.rank
     assert all(0 < trial.options.get("momentum", 0.5) < 1 for trial in second.trials)
@@ -99,3 +99,12 @@ def test_the_page_says_what_the_records_say():
     for name, rows in found.items():
         assert all(len(leaderboard.steps_of(record)) >= 2 for record in rows.values()), name
         assert (leaderboard.RECORDS / name / "steps.png").exists()
+
+
+def test_the_second_division_tunes_the_numbers_of_the_signature_and_of_adamw_beside():
+    numbers = CONTESTANTS["muon"].numbers
+    assert numbers == {"momentum": 0.95, "weight_decay": 0.1, "others_rate": 1.0, "others_b1": 0.9, "others_b2": 0.95}
+    # A decay that is a transform is no number, and none of the signature's stands in its place.
+    assert "weight_decay" not in CONTESTANTS["muon-cautious"].numbers
+    assert CONTESTANTS["adamw"].numbers == {"b1": 0.9, "b2": 0.95, "weight_decay": 0.1}
+    assert "others_rate" not in CONTESTANTS["scion"].numbers
