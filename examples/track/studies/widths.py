@@ -19,8 +19,8 @@ class Sizes:
     """Widths to try, with heads of 32, and the rest of the model."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    steps: int = 100
-    layers: int = 2
+    steps: int = 60
+    layers: int = 1
     batch: int = 8
     context: int = 64
 
