@@ -45,13 +45,15 @@ def p_value(faster: Sequence[float | None], slower: Sequence[float | None], shar
     return 1.0 if math.isnan(test.pvalue) else float(test.pvalue)
 
 
-def judged(
-    steps: Mapping[str, Sequence[float | None]], claims: Sequence[tuple[str, str, float]], level: float = LEVEL
-) -> list[Claim]:
-    """Test claims (faster, slower, share) together: sorted by p, the k-th of m stands while p < level / (m - k)."""
-    made = [Claim(a, b, share, p_value(steps[a], steps[b], share)) for a, b, share in claims]
-    standing, order = True, sorted(range(len(made)), key=lambda i: made[i].p)
-    for k, i in enumerate(order):
+def claimed(steps: Mapping[str, Sequence[float | None]], pairs: Sequence[tuple[str, str, float]]) -> list[Claim]:
+    """Make claims of (faster, slower, share) with their p; none holds before it is corrected."""
+    return [Claim(a, b, share, p_value(steps[a], steps[b], share)) for a, b, share in pairs]
+
+
+def corrected(claims: Sequence[Claim], level: float = LEVEL) -> list[Claim]:
+    """Correct claims together, in their order: sorted by p, the k-th of m holds while p < level / (m - k)."""
+    made, standing = list(claims), True
+    for k, i in enumerate(sorted(range(len(made)), key=lambda i: made[i].p)):
         standing = standing and made[i].p < level / (len(made) - k)
         made[i] = dataclasses.replace(made[i], holds=standing)
     return made

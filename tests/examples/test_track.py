@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
-from track import leaderboard, track, tuning
+from track import leaderboard, results, tables, track, tuning
 from track.contestants import CONTESTANTS
 from track.engine import Outcome, crossing, schedule
-from track.significance import LEVEL, judged, p_value
+from track.significance import LEVEL, claimed, corrected, p_value
 
 import optax_muon as om
 
@@ -31,9 +31,9 @@ def test_a_censored_run_or_a_single_one_claims_nothing():
 
 def test_holm_stops_at_the_first_claim_that_fails():
     steps = {"a": FAST, "b": SLOW, "c": [x + 0.5 for x in SLOW], "d": [x + 1000 for x in FAST]}
-    made = judged(steps, [("a", "b", 1.0), ("b", "c", 1.0), ("a", "d", 1.0)])
+    made = corrected(claimed(steps, [("a", "b", 1.0), ("b", "c", 1.0), ("a", "d", 1.0)]))
     assert [claim.holds for claim in made] == [made[0].p < LEVEL / 2, False, True]
-    assert not any(claim.holds for claim in judged(steps, [("a", "d", 1.0)], level=made[2].p))
+    assert not corrected(claimed(steps, [("a", "d", 1.0)]), level=made[2].p)[0].holds
 
 
 def test_the_crossing_is_between_two_validations():
@@ -75,30 +75,71 @@ def test_a_quick_run_leaves_a_record_and_the_leaderboard_reads_it(tmp_path):
     with jax.numpy_rank_promotion("allow"):
         for _ in range(2):  # the second time every run is remembered
             track.main(["muon", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
-    found = leaderboard.records(tmp_path)["quick"]
+    found = results.records(tmp_path)["quick"]
     record = found["muon"]
     assert len(record["tuning"]) == tuning.RUNS
     assert [run["seed"] for run in record["runs"]] == [0, 1]
-    assert "| muon |" in leaderboard.table(found)
+    assert "| muon |" in tables.leaderboard(found, [])
     other = {**record, "contestant": "adamw", "digest": "another text"}
     (tmp_path / "quick/adamw.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="its digest is not that of the other records"):
-        leaderboard.records(tmp_path)
+        results.records(tmp_path)
 
 
 def test_a_missed_target_claims_no_mean():
     runs = [{"seed": seed, "steps": steps, "seconds": 1.0} for seed, steps in enumerate((30.0, None))]
     record = {"contestant": "muon", "division": 1, "tuned": {"rate": 0.1, "horizon": 40}, "runs": runs}
-    assert "1 of 2 reached it" in leaderboard.table({"muon": record})
-    assert leaderboard.claims({"muon": record, "adamw": record}) == []
+    assert "1 of 2 reached it" in tables.leaderboard({"muon": record}, [])
+    assert results.claims({"quick": {"muon": record, "adamw": record}}) == {"quick": []}
 
 
-def test_the_page_says_what_the_records_say():
-    found, text = leaderboard.records(), leaderboard.PAGE.read_text()
-    assert leaderboard.between(text, leaderboard.page(found)) == text
-    for name, rows in found.items():
-        assert all(len(leaderboard.steps_of(record)) >= 2 for record in rows.values()), name
-        assert (leaderboard.RECORDS / name / "steps.png").exists()
+def _rows(**steps):
+    tuned = {"rate": 0.1, "horizon": 40}
+    return {
+        name: {"contestant": name, "tuned": tuned, "runs": [{"steps": x, "seconds": 1.0} for x in taken]}
+        for name, taken in steps.items()
+    }
+
+
+def test_claims_go_both_ways_and_the_aims_are_among_them():
+    rows = _rows(adamw=[400.0, 404, 396, 402], muon=[200.0, 204, 196, 202], slow=[300.0, 304, 296, 302])
+    rows |= _rows(alike=[201.0, 203, 197, 199], fast=[140.0, 141, 139, 142])
+    made = results.claims({"one": rows, "two": _rows(adamw=[1.0, 2.0])})
+    assert made["two"] == []
+    held = {(claim.faster, claim.slower, claim.share) for claim in made["one"] if claim.holds}
+    assert {("muon", "slow", 1.0), ("fast", "muon", 1.0), ("muon", "adamw", 0.6), ("fast", "muon", 0.8)} <= held
+    assert not any({claim.faster, claim.slower} == {"alike", "muon"} and claim.holds for claim in made["one"])
+    assert "| alike | 200 ± 1.3 | 0.50 | 1.00 (tie) |" in tables.leaderboard(rows, made["one"])
+    choice = tables.choice(rows, made["one"]).splitlines()
+    assert [line.split("`")[1] for line in choice[2:]] == ["fast", "alike", "slow"]
+
+
+def test_the_correction_is_over_all_presets_together():
+    a, b = [100.0, 102, 98, 101], [110.0, 112, 107, 111]
+    one = _rows(muon=b, adamw=[1000.0 + x for x in b], fast=a)
+    alone = results.claims({"one": one})["one"]
+    p = next(claim.p for claim in alone if (claim.faster, claim.slower, claim.share) == ("fast", "muon", 1.0))
+    assert LEVEL / 12 < p < LEVEL / 2, "the case lies between the two levels"
+    more = {str(i): _rows(muon=b, adamw=a, fast=b) for i in range(6)}
+    together = results.claims({"one": one, **more})["one"]
+    assert sum(claim.holds for claim in together) < sum(claim.holds for claim in alone)
+
+
+def test_the_pages_say_what_the_records_say():
+    for path, text in leaderboard.pages().items():
+        assert path.read_text() == text, path
+    for name, rows in results.records().items():
+        assert all(len(results.steps_of(record)) >= 10 for record in rows.values()), name
+        assert (results.RECORDS / name / "steps.png").exists()
+
+
+def test_every_claim_of_the_pages_passes_the_rule():
+    claims = [claim for made in results.claims(results.records()).values() for claim in made]
+    assert claims
+    # The rule again, from the page's words: by growing p, each under its own level, until one is not.
+    by_p = sorted(claims, key=lambda claim: claim.p)
+    passed = [claim.p < 0.001 / (len(by_p) - k) for k, claim in enumerate(by_p)]
+    assert [claim.holds for claim in by_p] == [all(passed[: k + 1]) for k in range(len(by_p))]
 
 
 def test_the_second_division_tunes_the_numbers_of_the_signature_and_of_adamw_beside():

@@ -1,0 +1,74 @@
+"""The track's records as tables and a figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from track.results import BASE, Rows, error_of, mean_of, steps_of
+from track.significance import Claim
+
+
+def leaderboard(rows: Rows, claims: Sequence[Claim]) -> str:
+    """Draw one preset's rows, fewest steps first."""
+    lines = [
+        "| contestant | steps to target | of AdamW's | of Muon's | seconds | n | peak rate | schedule |",
+        "|" + "---|" * 8,
+    ]
+    for name in sorted(rows, key=lambda name: (mean_of(rows[name]) or np.inf, name)):
+        record, taken, tuned = rows[name], steps_of(rows[name]), rows[name]["tuned"]
+        if mean_of(record) is None:
+            reached = sum(x is not None for x in taken)
+            shown, shares, seconds = f"{reached} of {len(taken)} reached it", ["-"] * len(BASE), "-"
+        else:
+            shown, seconds = _steps(record), f"{np.mean([run['seconds'] for run in record['runs']]):.0f}"
+            shares = [_share(name, base, rows, claims) for base in BASE]
+        cells = [name, shown, *shares, seconds, str(len(taken)), f"{tuned['rate']:.3g}", str(tuned["horizon"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def choice(rows: Rows, claims: Sequence[Claim]) -> str:
+    """Sort those that reached the target into fewer steps than Muon's, as many, and more."""
+    kinds: dict[str, list[str]] = {"fewer": [], "a tie": [], "more": []}
+    for name in sorted(rows, key=lambda name: (mean_of(rows[name]) or np.inf, name)):
+        mean, muon = mean_of(rows[name]), mean_of(rows["muon"])
+        if name != "muon" and mean is not None and muon is not None:
+            held = _holds(name, "muon", claims)
+            kind = "a tie" if not held else "fewer" if mean < muon else "more"
+            kinds[kind].append(f"`{name}` {mean / muon:.2f} ({_steps(rows[name])}, n = {len(steps_of(rows[name]))})")
+    lines = ["| steps beside Muon's | who |", "|---|---|"]
+    return "\n".join(lines + [f"| {kind} | {', '.join(names) or '-'} |" for kind, names in kinds.items()]) + "\n"
+
+
+def picture(rows: Rows, title: str) -> Figure:
+    """Draw every run, and means, the fastest at the top."""
+    means = {name: mean for name, record in rows.items() if (mean := mean_of(record)) is not None}
+    order = sorted(means, key=lambda name: -means[name])
+    figure = Figure(figsize=(7, 1.2 + 0.24 * len(order)), layout="constrained")
+    axes = figure.subplots()
+    for at, name in enumerate(order):
+        taken = np.asarray(steps_of(rows[name]), float)
+        axes.plot(taken, np.full(len(taken), at), "o", ms=3, alpha=0.4, color="C0")
+        axes.plot([taken.mean()], [at], "|", ms=12, color="black")
+    axes.set_yticks(range(len(order)), order, fontsize=8)
+    axes.set(title=title, xlabel="steps to the target", ylim=(-1, len(order)))
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _steps(record: dict) -> str:
+    return f"{mean_of(record):.0f} ± {error_of(record):.1f}"
+
+
+def _share(name: str, base: str, rows: Rows, claims: Sequence[Claim]) -> str:
+    reference = mean_of(rows[base]) if base in rows else None
+    if reference is None or name == base:
+        return "-" if reference is None else "1"
+    return f"{(mean_of(rows[name]) or np.nan) / reference:.2f}" + ("" if _holds(name, base, claims) else " (tie)")
+
+
+def _holds(name: str, base: str, claims: Sequence[Claim]) -> bool:
+    """Whether two contestants' steps differ significantly, either way."""
+    return any(claim.holds and claim.share == 1.0 and {claim.faster, claim.slower} == {name, base} for claim in claims)
