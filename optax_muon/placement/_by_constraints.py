@@ -99,7 +99,11 @@ def _run_over(op: Op, works: Sequence[Work], over: _Over) -> list[Done]:
         [[done[w, 0]]], last = _compute_run(op, over, [cuts[w]], [0], _direct(mesh, axes), last)
     results = [collect(work, [done[w, i] for i in range(len(cuts[w]))]) for w, work in enumerate(works)]
     return [
-        x._replace(array=_sharded_like(x.array, work.array), carries=_laid_like(x.carries, work.carries))
+        # A step returns state as it was laid, too; an operation may have had none yet.
+        x._replace(
+            array=_laid_like(x.array, work.array),
+            carries=_laid_like(x.carries, work.carries) if jax.tree.leaves(work.carries) else x.carries,
+        )
         for x, work in zip(results, works, strict=True)
     ]
 
@@ -155,7 +159,7 @@ def _compute_run(
     def compute(numbers: PyTree, xs: list[Array], beside: PyTree, last: Array | None) -> tuple[list, PyTree, Array]:
         """Map one device's places, after the run before has ended."""
         carry, keys, others = beside
-        x = after(superpose(xs), last)
+        x = after(jax.lax.optimization_barrier(superpose(xs)), last)
         work = Work(x, Leaf("hidden", 1, 2), (carry,), None if keys is None else (keys,), others)
         done = over.here.run(with_arrays(op, numbers), [work])[0]
         learned = (done.carries[0], done.infos[0])
@@ -179,9 +183,10 @@ def _compute_run(
     carry = jax.tree.map(lambda trail, x: _returned(x, trail, route), carried, carry, is_leaf=is_trail)
     results = []
     for y, trail, first, count in zip(ys, trails, firsts, counts, strict=True):
-        whole = Mapped(_returned(y, trail, route).astype(dtype), carry, info)
+        whole = Mapped(_returned(y, trail, route), carry, info)
         spans = itertools.pairwise(itertools.accumulate(count, initial=first))
-        results.append([take(whole, *span) for span in spans])
+        parts = [take(whole, *span) for span in spans]
+        results.append([part._replace(matrices=part.matrices.astype(dtype)) for part in parts])
     return results, last
 
 
@@ -198,7 +203,7 @@ def _returned(y: Array, trail: Sequence[Array], route: _Route) -> Array:
     if len(trail) == 1:
         return y
     for hop, there in zip(reversed(route.hops[:-1]), trail[-2:0:-1], strict=True):
-        y = _sharded_like(jax.lax.with_sharding_constraint(y, hop), there)
+        y = _laid_like(jax.lax.with_sharding_constraint(y, hop), there)
     return _constrained(y, route.ends)
 
 
@@ -210,7 +215,13 @@ def _is_factor(x: Array) -> bool:
 def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
     """Join (count, ...) to (places, ...), from the place ``before``; the others hold zeros, or keys of no use."""
     # Maps take zeros to zeros. Keys and counters have no such value and repeat the first one's: nothing reads it.
-    first = jnp.zeros_like(xs[0][:1]) if jnp.issubdtype(xs[0].dtype, jnp.inexact) else xs[0][:1]
+    if jnp.issubdtype(xs[0].dtype, jnp.inexact):
+        full = sum(x.shape[0] for x in xs) == places
+        whole = (jax.lax.empty if full else jnp.zeros)((places, *xs[0].shape[1:]), xs[0].dtype)
+        for x in xs:
+            whole, before = jax.lax.dynamic_update_slice_in_dim(whole, x, before, 0), before + x.shape[0]
+        return whole
+    first = xs[0][:1]
     count = sum(x.shape[0] for x in xs)
     return jnp.concatenate([*[first] * before, *xs, *[first] * (places - before - count)])
 
@@ -227,22 +238,10 @@ def _constrained(x: Array, sharding: NamedSharding | None) -> Array:
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 
 
-def _sharded_like(x: Array, other: Array) -> Array:
-    """Tie the sharding of ``x`` to that of another array of its shape, whose numbers do not matter.
+def _laid_like(xs: PyTree, others: PyTree) -> PyTree:
+    """Tie the shardings of a tree of arrays to those of another of its shape, whose numbers do not matter.
 
-    The operands of a sum are sharded alike, and the compiler may not drop zero times a number that could be NaN: where
-    the other is NaN the result is too, so the two belong to one matrix.
+    The operands of a choice are sharded alike, and this one the compiler can make only after it knows the shardings.
     """
-    return x + 0 * other
-
-
-def _laid_like(carries: PyTree, given: PyTree) -> PyTree:
-    """Tie the sharding of new state to that of the old, so that a step returns it as it was laid.
-
-    Unlike the matrices, state may be finite again where it was not: a choice between the two that the compiler cannot
-    make before it knows the shardings.
-    """
-    if not jax.tree.leaves(given):
-        return carries
-    is_new = jax.lax.optimization_barrier(jnp.ones([], bool))
-    return jax.tree.map(lambda x, old: jnp.where(is_new, x, old), carries, given)
+    always = jax.lax.optimization_barrier(jnp.ones([], bool))
+    return jax.tree.map(lambda x, other: jnp.where(always, x, other), xs, others)

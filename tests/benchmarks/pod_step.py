@@ -73,7 +73,6 @@ def row(pod, name, sizes):
         "collectives": ", ".join(f"{n} {kind}" for kind, n in sorted(found.collectives.items())),
         "collectives MB": found.nbytes / 1e6,
         "beside kernels MB": found.beside_kernels / 1e6,
-        "compile s": found.compile_seconds,
     }
 
 
