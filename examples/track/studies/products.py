@@ -22,7 +22,7 @@ class Sizes:
     """Steps of the iteration to try, and the model."""
 
     preset: Preset
-    steps: tuple[int, ...] = (3, 4, 5, 6, 8)
+    steps: tuple[int, ...] = (3, 4, 5, 8)
 
 
 def _full(preset: Preset, limit: int) -> Preset:
