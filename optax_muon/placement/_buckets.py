@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from optax_muon.linalg import Info
 from optax_muon.matrices._leaf import as_matrices
 from optax_muon.matrices._leaf import restore as restore_array
+from optax_muon.matrices._shard_view import vary, varying_axes
 from optax_muon.placement._placement import Done, Work
 
 Tree = TypeVar("Tree", bound=PyTree)
@@ -86,6 +87,21 @@ def collect(work: Work, results: Sequence[Mapped]) -> Done:
 def join(stacks: Sequence[Tree], axis: int = 0) -> Tree:
     """Join stacks, or any trees of arrays, along an axis; one alone is not copied."""
     return stacks[0] if len(stacks) == 1 else jax.tree.map(lambda *xs: jnp.concatenate(xs, axis), *stacks)
+
+
+def join_in_place(stacks: Sequence[Array], shape: tuple[int, ...], places: Sequence[int] | None = None) -> Array:
+    """Join stacks to one of a shape, at the given places of its first axis or one after another, zero elsewhere.
+
+    Each is written where it belongs by the kernel that computes it; a TPU concatenates in kernels half as dear again,
+    or in one more pass at the end.
+    """
+    full = all(x.shape[1:] == shape[1:] for x in stacks) and sum(x.shape[0] for x in stacks) == shape[0]
+    whole = vary((lax.empty if full else jnp.zeros)(shape, stacks[0].dtype), varying_axes(stacks[0]))
+    if places is None:
+        places = list(itertools.accumulate((x.shape[0] for x in stacks), initial=0))[:-1]
+    for x, place in zip(stacks, places, strict=True):
+        whole = lax.dynamic_update_slice_in_dim(whole, x, place, 0)
+    return whole
 
 
 def take(stack: Tree, start: int, stop: int) -> Tree:

@@ -14,7 +14,7 @@ from optax_muon.linalg import SpectralMap
 from optax_muon.linalg._map_stack import Op, after
 from optax_muon.linalg._op_arrays import arrays_of, with_arrays
 from optax_muon.matrices._leaf import Leaf
-from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, join, size_of, take
+from optax_muon.placement._buckets import Mapped, Stack, buckets, collect, cut, join, join_in_place, size_of, take
 from optax_muon.placement._by_form import run_by_form
 from optax_muon.placement._local import Local
 from optax_muon.placement._placement import Done, Here, Work
@@ -166,7 +166,7 @@ def _compute_run(
         return [uncover(done.array, x.shape[1:]) for x in xs], learned, done.array[:1, :1, 0]
 
     trails = [
-        _sent(_padded([stack.matrices.astype(wire) for stack in stacks], first, places), route)
+        _sent(_matrices([stack.matrices.astype(wire) for stack in stacks], first, places, over.here), route)
         for stacks, first in zip(shapes, firsts, strict=True)
     ]
     # Shapes share a run only where the operation takes nothing beside the matrices.
@@ -215,15 +215,17 @@ def _is_factor(x: Array) -> bool:
 def _padded(xs: Sequence[Array], before: int, places: int) -> Array:
     """Join (count, ...) to (places, ...), from the place ``before``; the others hold zeros, or keys of no use."""
     # Maps take zeros to zeros. Keys and counters have no such value and repeat the first one's: nothing reads it.
-    if jnp.issubdtype(xs[0].dtype, jnp.inexact):
-        full = sum(x.shape[0] for x in xs) == places
-        whole = (jax.lax.empty if full else jnp.zeros)((places, *xs[0].shape[1:]), xs[0].dtype)
-        for x in xs:
-            whole, before = jax.lax.dynamic_update_slice_in_dim(whole, x, before, 0), before + x.shape[0]
-        return whole
-    first = xs[0][:1]
+    first = jnp.zeros_like(xs[0][:1]) if jnp.issubdtype(xs[0].dtype, jnp.inexact) else xs[0][:1]
     count = sum(x.shape[0] for x in xs)
     return jnp.concatenate([*[first] * before, *xs, *[first] * (places - before - count)])
+
+
+def _matrices(xs: Sequence[Array], before: int, places: int, here: Here) -> Array:
+    """Join matrices as `_padded` does, in the way that is cheap on the platform."""
+    if not here.native_tiles:  # a CPU compiles a kernel for every place that is written to
+        return _padded(xs, before, places)
+    starts = list(itertools.accumulate((x.shape[0] for x in xs), initial=before))[:-1]
+    return join_in_place(xs, (places, *xs[0].shape[1:]), starts)
 
 
 def _is_stack(work: Work, devices: int) -> bool:

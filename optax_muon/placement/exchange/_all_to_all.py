@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from optax_muon.matrices._shard_view import vary, varying_axes
-from optax_muon.placement._buckets import divide, join, take
+from optax_muon.placement._buckets import divide, join, join_in_place, take
 from optax_muon.placement.exchange._device_teams import from_team, to_team
 from optax_muon.placement.exchange._native_tiles import (
     assemble_slabs,
@@ -122,12 +121,9 @@ def _pack_slabs(run: Run, stacks: Mapping[int, Array], grid: Grid, width: int) -
     tiles = [to_slabs(_tiles_of(run, [part], stacks), width) for part in run.parts]
     # Single matrices are written where the exchange wants them, devices first; joined, all would be copied once more.
     single = all(part.count == 1 for part in run.parts)
-    full = run.count == run.repeat * devices and all(x.shape[1] == rows for x in tiles)
-    buffer = (lax.empty if full else jnp.zeros)((run.repeat * devices, rows, width), tiles[0].dtype)
-    buffer = vary(buffer, varying_axes(tiles[0]))
-    for x, at in zip(tiles, itertools.accumulate((x.shape[0] for x in tiles), initial=0), strict=False):
-        place = at % devices * run.repeat + at // devices if single else at
-        buffer = lax.dynamic_update_slice_in_dim(buffer, x, place, 0)
+    starts = list(itertools.accumulate((x.shape[0] for x in tiles), initial=0))[:-1]
+    places = [at % devices * run.repeat + at // devices if single else at for at in starts]
+    buffer = join_in_place(tiles, (run.repeat * devices, rows, width), places)
     packed = buffer.reshape(*((devices, run.repeat) if single else (run.repeat, devices)), rows, width)
     return jnp.swapaxes(packed, 0, 1) if single else packed
 
