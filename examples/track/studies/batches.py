@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from track.contestants import CONTESTANTS
+from track.contestants import CONTESTANTS, Contestant
 from track.presets import Preset
 from track.studies.trials import Setting, Trials, curve, error, optimum, uncurve
 
@@ -34,11 +34,17 @@ FULL = Sizes()
 QUICK = Sizes((2, 8), tokens=512, context=16, layers=1, width=32)
 
 
+def contestants() -> dict[str, Contestant]:
+    """AdamW, and Muon with the AdamW beside it, for embeddings and head, at the preset's rate and at three times that."""
+    muon = CONTESTANTS["muon"]
+    faster = dataclasses.replace(muon, options={**muon.options, "others_rate": 3.0})
+    return {"muon": muon, "muon, AdamW beside x 3": faster, "adamw": CONTESTANTS["adamw"]}
+
+
 def ask(trials: Trials, sizes: Sizes = FULL) -> list[dict[str, Any]]:
     """Find the best rate for every batch, from the smallest on."""
     found = []
-    for name in ("muon", "adamw"):
-        contestant = CONTESTANTS[name]
+    for name, contestant in contestants().items():
         for batch in sizes.batches:
             valley = trials.valley(Setting(name, contestant, sizes.preset(batch)))
             found.append({"contestant": name, "batch": batch, **curve(valley)})
