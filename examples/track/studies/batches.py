@@ -35,7 +35,7 @@ QUICK = Sizes((2, 8), tokens=512, context=16, layers=1, width=32)
 
 
 def contestants() -> dict[str, Contestant]:
-    """AdamW, and Muon with the AdamW beside it, for embeddings and head, at the preset's rate and at three times that."""
+    """AdamW, and Muon with the AdamW beside it at the rate of the preset and at three times that."""
     muon = CONTESTANTS["muon"]
     faster = dataclasses.replace(muon, options={**muon.options, "others_rate": 3.0})
     return {"muon": muon, "muon, AdamW beside x 3": faster, "adamw": CONTESTANTS["adamw"]}
