@@ -28,6 +28,17 @@ def test_a_bottom_at_an_end_or_beside_infinity_is_that_of_the_runs():
     assert trials.optimum({0.5: [math.inf, 2.0], 1.0: [1.0, 1.2], 2.0: [1.4, 1.6]}) == (1.0, pytest.approx(1.1))
 
 
+def test_beside_a_cliff_the_best_run_counts():
+    rate, loss = trials.optimum({0.5: [1.11, 1.11], 1.0: [1.1, 1.1], 2.0: [3.0, 3.0]})
+    assert (rate, loss) == (1.0, pytest.approx(1.1))
+
+
+def test_a_rate_beyond_those_run_costs_what_the_last_one_does():
+    rows = [{"contestant": "adamw", "width": 64, **trials.curve({4.0: [1.5, 1.5], 8.0: [1.0, 1.0], 16.0: [1.5, 1.5]})}]
+    rows.append({"contestant": "adamw", "width": 128, **trials.curve(VALLEY)})
+    assert "| 0.432 at 2 already |" in widths.table(rows)  # 1.5 above 1.1 - 0.3^2 / 2.8
+
+
 def test_a_valley_is_followed_until_its_best_lies_inside(tmp_path, monkeypatch):
     made = trials.Trials(data.characters("shakespeare"), Runs(tmp_path / "runs.jsonl"), seeds=2)
     monkeypatch.setattr(made, "_loss", lambda setting, rate, seed: abs(np.log2(rate / 0.16)) + 0.1 * seed)

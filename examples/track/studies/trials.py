@@ -14,6 +14,7 @@ from track.contestants import Contestant
 from track.engine import Engine
 from track.presets import Preset
 
+CLIFF = 10
 FURTHER = 5  # rates beyond the first three, while the best stands at an end
 
 
@@ -75,13 +76,19 @@ class Trials:
 
 
 def optimum(valley: dict[float, list[float]]) -> tuple[float, float]:
-    """Give the best rate and its mean loss: a parabola through the three best means, over the logarithm of the rate."""
+    """Give the best rate and its mean loss: a parabola through the three best means, over the logarithm of the rate.
+
+    Where one neighbour lies beyond an edge, a tenth of a nat above and ten times as far as the other, the valley is no
+    parabola, and the best run itself is given.
+    """
     rates, means = np.array(list(valley)), np.array([np.mean(losses) for losses in valley.values()])
     best = int(np.argmin(means))
     near = means[max(best - 1, 0) : best + 2]
     if near.size < 3 or not np.isfinite(near).all():
         return float(rates[best]), float(means[best])
     low, middle, high = near
+    if max(low, high) - middle > max(0.1, CLIFF * (min(low, high) - middle)):
+        return float(rates[best]), float(middle)
     curvature = low - 2 * middle + high
     shift = 0.0 if curvature == 0 else 0.5 * (low - high) / curvature
     return float(rates[best] * 2.0**shift), float(middle - 0.25 * (low - high) * shift)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import optax_muon as om
 from track.contestants import CONTESTANTS, Contestant
@@ -82,7 +83,8 @@ def _cost(valley: dict[float, list[float]], rate: float) -> str:
     """Loss above the valley's floor at a rate, between two that were run."""
     at, means = np.log(list(valley)), np.array([np.mean(losses) for losses in valley.values()])
     if not at[0] <= np.log(rate) <= at[-1]:
-        return "outside of the rates run"
+        end = 0 if np.log(rate) < at[0] else -1
+        return f"{means[end] - optimum(valley)[1]:.3f} at {list(valley)[end]:.2g} already"
     return f"{max(0.0, np.interp(np.log(rate), at, means) - optimum(valley)[1]):.3f}"
 
 
@@ -98,6 +100,7 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
             axes.plot(list(valley), means, "o-", ms=3, color="C0", alpha=shade, label=f"width {row['width']}")
             axes.plot(*optimum(valley), "k|", ms=10)
         axes.set(title=name, xscale="log", xlabel="peak learning rate")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("validation loss")
     figure.axes[0].legend(fontsize=7)
