@@ -81,9 +81,10 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
     """Draw loss and best rate over the batch."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     loss, rate = figure.subplots(1, 2)
+    batches = sorted({row["batch"] for row in rows})
     for name in dict.fromkeys(row["contestant"] for row in rows):
         mine = sorted((row for row in rows if row["contestant"] == name), key=lambda row: row["batch"])
-        batches, best = [row["batch"] for row in mine], [_best(row) for row in mine]
+        best = [_best(row) for row in mine]
         loss.errorbar(batches, [x for x, _ in best], [x for _, x in best], fmt="o-", ms=3, capsize=2, label=name)
         rate.plot(batches, [optimum(uncurve(row))[0] for row in mine], "o-", ms=3, label=name)
     loss.set(xscale="log", xlabel="sequences in a step", ylabel="validation loss after equal tokens")

@@ -51,7 +51,7 @@ def ask(trials: Trials, sizes: Sizes = FULL) -> list[dict[str, Any]]:
     """Train with every map, at one rate, on the same seeds."""
     muon = CONTESTANTS["muon"]
 
-    def row(kind: str, steps: int | None, arithmetic: str | None, op: linalg.MatrixOp) -> dict[str, Any]:
+    def row(kind: str, steps: int | None, arithmetic: str | None, op: linalg.SpectralMap) -> dict[str, Any]:
         label = f"{kind}, {steps} steps, {arithmetic}" if steps else kind
         contestant = dataclasses.replace(muon, options={**muon.options, "orthogonalizer": op})
         losses = trials.losses(Setting(label, contestant, sizes.preset), RATE)
