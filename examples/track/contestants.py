@@ -51,11 +51,17 @@ class Contestant:
 OTHERS = {"others_rate": 1.0, "others_b1": DECAYS["b1"], "others_b2": DECAYS["b2"]}
 
 
+def _beside(other_rate: Any, options: Mapping[str, Any]) -> tuple[optax.Schedule, float, float, dict[str, Any]]:
+    """Give rate and decays of the AdamW for what is no matrix, and the options that are left for the matrices."""
+    factor, b1, b2 = (options.get(name, value) for name, value in OTHERS.items())
+    rest = {name: value for name, value in options.items() if name not in OTHERS}
+    return lambda count: factor * other_rate(count), b1, b2, rest
+
+
 def _others(other_rate: Any, options: Mapping[str, Any]) -> tuple[optax.GradientTransformation, dict[str, Any]]:
     """Build the AdamW for what is no matrix, and give the options that are left for the matrices."""
-    factor, b1, b2 = (options.get(name, value) for name, value in OTHERS.items())
-    tx = optax.adamw(lambda count: factor * other_rate(count), b1=b1, b2=b2, weight_decay=0.0)
-    return tx, {name: value for name, value in options.items() if name not in OTHERS}
+    rate, b1, b2, rest = _beside(other_rate, options)
+    return optax.adamw(rate, b1=b1, b2=b2, weight_decay=0.0), rest
 
 
 def _adamw(rate: Any, other_rate: Any, leaves: Any, options: Mapping[str, Any]) -> optax.GradientTransformation:
@@ -79,8 +85,9 @@ def _contrib(
             return optax.contrib.MuonDimensionNumbers()
         return jax.tree.map(axes_of, om.leaves(params) if leaves is None else leaves)
 
-    adam = {"adam_learning_rate": other_rate, "adam_b1": DECAYS["b1"], "adam_b2": DECAYS["b2"]}
-    return optax.contrib.muon(rate, **adam, **options, muon_weight_dimension_numbers=dimension_numbers)
+    rate_beside, b1, b2, rest = _beside(other_rate, options)
+    adam = {"adam_learning_rate": rate_beside, "adam_b1": b1, "adam_b2": b2}
+    return optax.contrib.muon(rate, **adam, **rest, muon_weight_dimension_numbers=dimension_numbers)
 
 
 def _card(
@@ -99,12 +106,13 @@ def _tunable(card: om.Card) -> dict[str, float]:
 
 def _contestants() -> dict[str, Contestant]:
     decay, adam = {"weight_decay": WEIGHT_DECAY}, {"b1": DECAYS["b1"], "b2": DECAYS["b2"], "weight_decay": WEIGHT_DECAY}
+    peer = {"beta": 0.95, **OTHERS}
     every = functools.partial(_contrib, ("hidden", "embedding", "head"))
     found = {
         "adamw": Contestant(_adamw, ADAMW_RATE, adam),
         # As documented: every array of two axes is orthogonalised.
-        "optax.contrib.muon": Contestant(every, 0.02, decay),
-        "optax.contrib.muon-hidden": Contestant(functools.partial(_contrib, ("hidden",)), 0.02, decay),
+        "optax.contrib.muon": Contestant(every, 0.02, decay, tunable=peer),
+        "optax.contrib.muon-hidden": Contestant(functools.partial(_contrib, ("hidden",)), 0.02, decay, tunable=peer),
     }
     for name, card in om.registry.items():
         # Second moments of inputs cannot be seen inside the scanned blocks of the track's model.

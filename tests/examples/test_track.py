@@ -147,5 +147,6 @@ def test_the_second_division_tunes_the_numbers_of_the_signature_and_of_adamw_bes
     assert numbers == {"momentum": 0.95, "weight_decay": 0.1, "others_rate": 1.0, "others_b1": 0.9, "others_b2": 0.95}
     # A decay that is a transform is no number, and none of the signature's stands in its place.
     assert "weight_decay" not in CONTESTANTS["muon-cautious"].numbers
+    assert {"beta", "others_rate"} <= set(CONTESTANTS["optax.contrib.muon-hidden"].numbers)
     assert CONTESTANTS["adamw"].numbers == {"b1": 0.9, "b2": 0.95, "weight_decay": 0.1}
     assert "others_rate" not in CONTESTANTS["scion"].numbers

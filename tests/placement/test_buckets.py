@@ -6,7 +6,7 @@ import numpy as np
 import optax_muon as om
 from optax_muon.linalg import Info
 from optax_muon.placement import Work
-from optax_muon.placement._buckets import Mapped, Size, buckets, collect, cut, divide, join, take
+from optax_muon.placement._buckets import Mapped, Size, buckets, collect, cut, divide, join, join_in_place, take
 
 
 def test_buckets_merge_transposes_and_keep_to_their_bytes():
@@ -58,3 +58,11 @@ def test_one_alone_is_not_copied():
     x = jnp.ones((3, 2, 2))
     assert join([x]) is x
     assert take(x, 0, 3) is x
+
+
+def test_stacks_are_joined_in_place_with_zeros_between_and_behind():
+    a, b = jnp.full((2, 3, 4), 5.0), jnp.full((1, 2, 4), 7.0)
+    expected = np.zeros((5, 3, 4))
+    expected[1:3], expected[4, :2] = 5, 7
+    np.testing.assert_array_equal(join_in_place([a, b], (5, 3, 4), [1, 4]), expected)
+    np.testing.assert_array_equal(join_in_place([a, a + 1], (4, 3, 4)), np.concatenate([a, a + 1]))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from track.contestants import CONTESTANTS, Contestant
 from track.presets import Preset
-from track.studies.trials import Setting, Trials, curve, error, optimum, uncurve
+from track.studies.trials import Trials, error, optimum, uncurve
 
 TITLE = "Muon and AdamW over the batch, at equal tokens"
 
@@ -43,14 +43,9 @@ def contestants() -> dict[str, Contestant]:
 
 def ask(trials: Trials, sizes: Sizes = FULL) -> list[dict[str, Any]]:
     """Find the best rate for every batch, from the smallest on."""
-    found = []
-    for name, contestant in contestants().items():
-        for batch in sizes.batches:
-            valley = trials.valley(Setting(name, contestant, sizes.preset(batch)))
-            found.append({"contestant": name, "batch": batch, **curve(valley)})
-            best = min(valley, key=lambda rate: np.mean(valley[rate]))
-            contestant = dataclasses.replace(contestant, rate=best)
-    return found
+    presets = {batch: sizes.preset(batch) for batch in sizes.batches}
+    rows = [trials.follow(name, contestant, presets, "batch") for name, contestant in contestants().items()]
+    return [row for of_one in rows for row in of_one]
 
 
 def _best(row: dict[str, Any]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,6 +57,18 @@ class Trials:
             power = best - 1 if best == min(found) else best + 1
             found[power] = self.losses(setting, start * 2.0**power)
         return {start * 2.0**power: found[power] for power in sorted(found)}
+
+    def follow(
+        self, label: str, contestant: Contestant, presets: Mapping[int, Preset], size: str
+    ) -> list[dict[str, Any]]:
+        """Give a row of every preset, by ``size``, with its valley, looked for where the one before was best."""
+        found = []
+        for value, preset in presets.items():
+            valley = self.valley(Setting(label, contestant, preset))
+            found.append({"contestant": label, size: value, **curve(valley)})
+            best = min(valley, key=lambda rate: np.mean(valley[rate]))
+            contestant = dataclasses.replace(contestant, rate=best)
+        return found
 
     def _loss(self, setting: Setting, rate: float, seed: int) -> float:
         key = {"label": setting.label, "preset": setting.preset.settings(), "rate": rate, "seed": seed}

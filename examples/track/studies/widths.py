@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 import optax_muon as om
 from track.contestants import CONTESTANTS, Contestant
 from track.presets import Preset
-from track.studies.trials import Setting, Trials, curve, optimum, uncurve
+from track.studies.trials import Trials, optimum, uncurve
 
 TITLE = "Does the best rate carry over from width to width?"
 
@@ -52,15 +52,9 @@ def contestants() -> dict[str, Contestant]:
 
 def ask(trials: Trials, sizes: Sizes = FULL) -> list[dict[str, Any]]:
     """Find every valley."""
-    found = []
-    for name, contestant in contestants().items():
-        for width in sizes.widths:
-            # The next valley is looked for where the last one was, which is what a carried-over rate would ask.
-            valley = trials.valley(Setting(name, contestant, sizes.preset(width)))
-            found.append({"contestant": name, "width": width, **curve(valley)})
-            best = min(valley, key=lambda rate: np.mean(valley[rate]))
-            contestant = dataclasses.replace(contestant, rate=best)
-    return found
+    presets = {width: sizes.preset(width) for width in sizes.widths}
+    rows = [trials.follow(name, contestant, presets, "width") for name, contestant in contestants().items()]
+    return [row for of_one in rows for row in of_one]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
