@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from track.contestants import Contestant
 from track.presets import Preset, Text
 
 WARMUP = 0.05  # of the schedule
+UNTUNED: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,21 +52,18 @@ def schedule(peak: Any, horizon: Any, warmup: float = WARMUP) -> optax.Schedule:
 
 
 class Engine:
-    """The compiled functions of one contestant on one preset, for every rate, horizon and seed.
+    """The compiled functions of one contestant on one preset, for every rate, horizon, seed and number that is tuned.
 
     Args:
         preset: what all share.
         text: tokens in memory, or a folder of shards.
         contestant: builds the optimizer.
-        options: of the contestant, in place of the first division's.
         devices: to run on, the batch cut over all of them.
     """
 
-    def __init__(
-        self, preset: Preset, text: Text, contestant: Contestant, options: Mapping[str, Any], devices: list[Any]
-    ):
+    def __init__(self, preset: Preset, text: Text, contestant: Contestant, devices: list[Any]):
         mesh = mesh_of(devices)
-        self.preset, self.text, self.contestant, self.options = preset, text, contestant, options
+        self.preset, self.text, self.contestant = preset, text, contestant
         self.by_batch = NamedSharding(mesh, PartitionSpec("data"))
         self.size = preset.batch, preset.context, self.by_batch
         # Windows of a text are drawn by key: one reader serves all seeds.
@@ -76,16 +75,22 @@ class Engine:
         shardings, self.leaves = shardings_of(self.model, mesh)
         begin = functools.partial(init, self.model)
         shapes = jax.eval_shape(begin, jax.random.key(0))
-        state_shardings = om.state_shardings(self._tx(1.0, 10.0), shapes, shardings)
+        state_shardings = om.state_shardings(self._tx(1.0, 10.0, {}), shapes, shardings)
         everywhere = NamedSharding(mesh, PartitionSpec())
         self.begin = jax.jit(begin, out_shardings=shardings)
-        self.begin_state = jax.jit(lambda params: self._tx(1.0, 10.0).init(params), out_shardings=state_shardings)
+        self.begin_state = jax.jit(lambda params: self._tx(1.0, 10.0, {}).init(params), out_shardings=state_shardings)
         self.stretch = jax.jit(
             self._stretch, donate_argnums=(0, 1), out_shardings=(shardings, state_shardings, everywhere)
         )
 
-    def __call__(self, rate: float, horizon: int, seed: int, until: int | None = None) -> Outcome:
-        """Train with one peak rate, schedule length and seed of weights and batches, for ``until`` steps at most."""
+    def __call__(
+        self, rate: float, horizon: int, seed: int, until: int | None = None, numbers: Mapping[str, float] = UNTUNED
+    ) -> Outcome:
+        """Train with one peak rate, schedule length and seed of weights and batches, for ``until`` steps at most.
+
+        ``numbers`` stand in place of the contestant's options; they are arguments of the program, like the rate.
+        """
+        tuned = rate, float(horizon), dict(numbers)
         params = self.begin(jax.random.key(seed))
         state = self.begin_state(params)
         batches = self._batches(seed)
@@ -94,7 +99,7 @@ class Engine:
         for first in range(0, horizon if until is None else min(horizon, until), every):
             tokens = [batches.at(first + i, self._key(seed, first + i)) for i in range(every)]
             began = time.perf_counter()
-            params, state, loss = self.stretch(params, state, jnp.stack(tokens), batches.valid, rate, float(horizon))
+            params, state, loss = self.stretch(params, state, jnp.stack(tokens), batches.valid, tuned)
             losses.append(float(loss))
             # The first stretch compiles, and its time is that of the second.
             seconds += (time.perf_counter() - began) * (0 if first == 0 else 2 if first == every else 1)
@@ -103,8 +108,8 @@ class Engine:
                 break
         return Outcome(steps, seconds, losses)
 
-    def _tx(self, peak: Any, horizon: Any) -> optax.GradientTransformationExtraArgs:
-        options = {**self.contestant.options, **self.options}
+    def _tx(self, peak: Any, horizon: Any, numbers: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+        options = {**self.contestant.options, **numbers}
         warmup = options.pop("warmup", WARMUP)
         rates = schedule(peak, horizon, warmup), schedule(self.preset.other_rate, horizon, warmup)
         tx = self.contestant.build(*rates, self.leaves, options)
@@ -127,8 +132,8 @@ class Engine:
         logits, _ = apply(self.model, params, tokens[:, :-1])
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
 
-    def _stretch(self, params: PyTree, state: PyTree, tokens: Array, valid: Array, peak: Array, horizon: Array) -> Any:
-        tx = self._tx(peak, horizon)
+    def _stretch(self, params: PyTree, state: PyTree, tokens: Array, valid: Array, tuned: tuple[Any, ...]) -> Any:
+        tx = self._tx(*tuned)
 
         def step(carry: Any, tokens: Array) -> tuple[Any, None]:
             params, state = carry

@@ -12,6 +12,7 @@ Finished runs are remembered, and a run that was stopped begins anew. `leaderboa
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -47,7 +48,9 @@ class Contest:
 
     def record(self, name: str, division: int, n: int) -> dict[str, Any]:
         """Tune a contestant, run it on seeds from zero, and say what came out."""
-        contestant, engines = CONTESTANTS[name], {}
+        contestant = CONTESTANTS[name]
+        # Compiled at the first run that nobody remembers.
+        engine = functools.cache(lambda: Engine(self.preset, self.text, contestant, self._devices()))
         count = (tuning.RUNS if division == 1 else tuning.BUDGET) + n
         task = self.progress.add_task(f"{self.preset.name}: {name}", total=count)
 
@@ -64,11 +67,7 @@ class Contest:
             }
             entry = self.runs.recall(key)
             if entry is None:
-                kind = json.dumps(dict(options), sort_keys=True)
-                if kind not in engines:
-                    engines.clear()  # one at a time: each holds its programs
-                    engines[kind] = Engine(self.preset, self.text, contestant, options, self._devices())
-                entry = self.runs.add(key, dataclasses.asdict(engines[kind](rate, horizon, seed, until)))
+                entry = self.runs.add(key, dataclasses.asdict(engine()(rate, horizon, seed, until, options)))
             self.progress.advance(task)
             return Outcome(entry["steps"], entry["seconds"], entry["losses"])
 

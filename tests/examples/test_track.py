@@ -1,5 +1,6 @@
 """The track: its statistics against values by hand, its search, its records' claims, and a quick run."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,7 +9,8 @@ import pytest
 from scipy import stats
 from track import leaderboard, results, tables, track, tuning
 from track.contestants import CONTESTANTS
-from track.engine import Outcome, crossing, schedule
+from track.engine import Engine, Outcome, crossing, schedule
+from track.presets import QUICK, text_of
 from track.significance import LEVEL, claimed, corrected, p_value
 
 import optax_muon as om
@@ -71,6 +73,23 @@ def test_every_card_that_needs_no_help_of_the_model_may_run():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["muon", "soap-muon-short", "optax.contrib.muon-hidden"])
+def test_numbers_that_are_tuned_are_arguments_of_one_program_and_act_as_options_do(name):
+    contestant, text = CONTESTANTS[name], text_of(QUICK, "shakespeare", None)
+    numbers = {key: 0.9 * value for key, value in contestant.numbers.items()} | {"warmup": 0.1}
+    fixed = dataclasses.replace(contestant, options={**contestant.options, **numbers})
+    rate, preset = contestant.rate, dataclasses.replace(QUICK, target=0.0)
+    with jax.numpy_rank_promotion("allow"):
+        engine = Engine(preset, text, contestant, jax.devices()[:1])
+        # The untuned program takes no number, the other all of them: two programs serve every setting.
+        untuned = engine(rate, 20, 0).losses
+        tuned = [engine(rate, 20, 0, None, {**numbers, "warmup": warmup}).losses for warmup in (0.1, 0.4)]
+        assert engine.stretch._cache_size() == 2
+        asked = Engine(preset, text, fixed, jax.devices()[:1])(rate, 20, 0).losses
+    np.testing.assert_allclose(tuned[0], asked, rtol=1e-3)
+    assert min(abs(np.subtract(tuned[0], other)[-1]) for other in (tuned[1], untuned)) > 3e-3
+
+
 def test_a_quick_run_leaves_a_record_and_the_leaderboard_reads_it(tmp_path):
     with jax.numpy_rank_promotion("allow"):
         for _ in range(2):  # the second time every run is remembered

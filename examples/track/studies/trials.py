@@ -83,7 +83,7 @@ class Trials:
     def _engine(self, setting: Setting) -> Engine:
         # One at a time: each holds its programs.
         if getattr(self, "_made", (None,))[0] != setting:
-            self._made = setting, Engine(setting.preset, self.text, setting.contestant, {}, jax.devices()[:1])
+            self._made = setting, Engine(setting.preset, self.text, setting.contestant, jax.devices()[:1])
         return self._made[1]
 
 
