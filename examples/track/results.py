@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from track.significance import Claim, claimed, corrected
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "docs/records/track"
 BASE = ("adamw", "muon")  # whom the others are compared with
+TUNED = " (tuned)"  # ends the rows of the second division
 
 Rows = dict[str, dict[str, Any]]
 
 
 def records(folder: pathlib.Path = RECORDS) -> dict[str, Rows]:
-    """Read preset -> row -> record; rows of the second division end in ``(tuned)``.
+    """Read preset -> row -> record; rows of the second division end in `TUNED`.
 
     Raises:
         ValueError: for records of one preset whose settings or texts differ, naming the file.
@@ -28,7 +30,7 @@ def records(folder: pathlib.Path = RECORDS) -> dict[str, Rows]:
             for what in ("preset", "digest"):
                 if record[what] != other[what]:
                     raise ValueError(f"{file}: its {what} is not that of the other records; run it again on theirs")
-        rows[record["contestant"] + (" (tuned)" if record["division"] == 2 else "")] = record
+        rows[record["contestant"] + (TUNED if record["division"] == 2 else "")] = record
     return found
 
 
@@ -49,11 +51,17 @@ def error_of(record: dict[str, Any]) -> float:
     return float(np.std(taken, ddof=1) / len(taken) ** 0.5)
 
 
+def second_division(rows: Rows) -> Rows:
+    """Give the rows of the second division."""
+    return {name: record for name, record in rows.items() if name.endswith(TUNED)}
+
+
 def claims(found: dict[str, Rows]) -> dict[str, list[Claim]]:
     """Every claim that the pages make, by preset, all corrected together.
 
     Whoever has the smaller mean needs fewer steps, for everybody and AdamW, and everybody and Muon. And the two aims:
-    Muon needs at most 0.6 of AdamW's steps, and the fastest at most 0.8 of Muon's.
+    Muon needs at most 0.6 of AdamW's steps, and the fastest at most 0.8 of Muon's. Once for all rows and the two of the
+    first division, and once within the second.
     """
     made = {
         name: claimed({row: steps_of(record) for row, record in rows.items()}, _pairs(rows))
@@ -65,9 +73,15 @@ def claims(found: dict[str, Rows]) -> dict[str, list[Claim]]:
 
 def _pairs(rows: Rows) -> list[tuple[str, str, float]]:
     means = {name: mean for name, record in rows.items() if (mean := mean_of(record)) is not None}
-    bases = [base for base in BASE if base in means]
+    within = {name: means[name] for name in second_division(rows) if name in means}
+    # Two muons and AdamWs meet more than once, and once is enough.
+    return list(dict.fromkeys([*_beside(means, *BASE), *_beside(within, *(base + TUNED for base in BASE))]))
+
+
+def _beside(means: Mapping[str, float], adamw: str, muon: str) -> list[tuple[str, str, float]]:
+    bases = [base for base in (adamw, muon) if base in means]
     apart = [sorted((name, base), key=means.__getitem__) for base in bases for name in means if name != base]
     fastest = min(means, key=means.__getitem__, default="")
-    aims = [("muon", "adamw", 0.6), (fastest, "muon", 0.8)]
-    both = dict.fromkeys((faster, slower, 1.0) for faster, slower in apart)  # AdamW and Muon once
-    return [*both, *(aim for aim in aims if {*aim[:2]} <= {*means} and aim[0] != aim[1])]
+    aims = [(muon, adamw, 0.6), (fastest, muon, 0.8)]
+    wanted = [aim for aim in aims if {*aim[:2]} <= {*means} and aim[0] != aim[1]]
+    return [*((faster, slower, 1.0) for faster, slower in apart), *wanted]

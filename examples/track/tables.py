@@ -5,12 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from track.results import BASE, Rows, error_of, mean_of, steps_of
+from track.results import BASE, TUNED, Rows, error_of, mean_of, second_division, steps_of
 from track.significance import Claim
 
 
 def leaderboard(rows: Rows, claims: Sequence[Claim]) -> str:
-    """Draw one preset's rows, fewest steps first."""
+    """Draw one preset's rows, fewest steps first, and those of the second division beside each other."""
+    within = second_division(rows)
+    tables = [_table(rows, BASE, claims)]
+    if len(within) > 1:
+        tables.append(
+            "The second division, among itself:\n\n" + _table(within, [base + TUNED for base in BASE], claims)
+        )
+    return "\n".join(tables)
+
+
+def _table(rows: Rows, bases: Sequence[str], claims: Sequence[Claim]) -> str:
     lines = [
         "| contestant | steps to target | of AdamW's | of Muon's | seconds | n | peak rate | schedule |",
         "|" + "---|" * 8,
@@ -19,10 +29,10 @@ def leaderboard(rows: Rows, claims: Sequence[Claim]) -> str:
         record, taken, tuned = rows[name], steps_of(rows[name]), rows[name]["tuned"]
         if mean_of(record) is None:
             reached = sum(x is not None for x in taken)
-            shown, shares, seconds = f"{reached} of {len(taken)} reached it", ["-"] * len(BASE), "-"
+            shown, shares, seconds = f"{reached} of {len(taken)} reached it", ["-"] * len(bases), "-"
         else:
             shown, seconds = _steps(record), f"{np.mean([run['seconds'] for run in record['runs']]):.0f}"
-            shares = [_share(name, base, rows, claims) for base in BASE]
+            shares = [_share(name, base, rows, claims) for base in bases]
         cells = [name, shown, *shares, seconds, str(len(taken)), f"{tuned['rate']:.3g}", str(tuned["horizon"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

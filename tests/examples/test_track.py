@@ -133,6 +133,33 @@ def test_claims_go_both_ways_and_the_aims_are_among_them():
     assert [line.split("`")[1] for line in choice[2:]] == ["fast", "alike", "slow"]
 
 
+def test_the_second_division_is_compared_within_itself_too():
+    rows = _rows(adamw=[400.0, 404, 396, 402], muon=[200.0, 204, 196, 202])
+    alone = {(claim.faster, claim.slower, claim.share) for claim in results.claims({"one": rows})["one"]}
+    rows |= {
+        f"{name} (tuned)": {**record, "division": 2}
+        for name, record in _rows(
+            adamw=[300.0, 304, 296, 302], muon=[150.0, 154, 146, 152], b=[100.0, 104, 97, 101]
+        ).items()
+    }
+    made = {(claim.faster, claim.slower, claim.share) for claim in results.claims({"one": rows})["one"]}
+    within = {
+        (f"{a} (tuned)", f"{b} (tuned)", share)
+        for a, b, share in [
+            ("muon", "adamw", 1.0),
+            ("b", "muon", 1.0),
+            ("b", "adamw", 1.0),
+            ("muon", "adamw", 0.6),
+            ("b", "muon", 0.8),
+        ]
+    }
+    across = {("b (tuned)", "muon", 0.8), ("b (tuned)", "muon", 1.0), ("muon (tuned)", "muon", 1.0)}
+    assert alone | within | across <= made
+    shown = tables.leaderboard(rows, results.claims({"one": rows})["one"])
+    assert shown.count("| b (tuned) | 100 ± 1.4 |") == 2
+    assert "| b (tuned) | 100 ± 1.4 | 0.33 | 0.67 |" in shown.split("second division")[1]
+
+
 def test_the_correction_is_over_all_presets_together():
     a, b = [100.0, 102, 98, 101], [110.0, 112, 107, 111]
     one = _rows(muon=b, adamw=[1000.0 + x for x in b], fast=a)
