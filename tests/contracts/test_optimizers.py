@@ -65,6 +65,7 @@ def test_dtypes_and_state_are_stable(card, dtype):
         chex.assert_trees_all_equal_shapes_and_dtypes(abstract, jax.eval_shape(lambda: state))
 
 
+@pytest.mark.thinned(3)
 @every_card
 @pytest.mark.parametrize(
     ("kept", "given"),
