@@ -39,16 +39,26 @@ def _table(rows: Rows, bases: Sequence[str], claims: Sequence[Claim]) -> str:
 
 
 def choice(rows: Rows, claims: Sequence[Claim]) -> str:
-    """Sort those that reached the target into fewer steps than Muon's, as many, and more."""
+    """Sort those that reached the target into fewer steps than Muon's, as many, and more, each within its division."""
+    tuned = second_division(rows)
+    first = {name: record for name, record in rows.items() if name not in tuned}
+    sorted_out = _sorted_out(first, "muon", claims), _sorted_out(tuned, "muon" + TUNED, claims)
+    lines = ["| steps beside Muon's | rate and schedule tuned | every number tuned |", "|---|---|---|"]
+    for kind in ("fewer", "a tie", "more"):
+        lines.append(f"| {kind} | " + " | ".join(", ".join(names[kind]) or "-" for names in sorted_out) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _sorted_out(rows: Rows, muon: str, claims: Sequence[Claim]) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {"fewer": [], "a tie": [], "more": []}
+    reference = mean_of(rows[muon]) if muon in rows else None
     for name in sorted(rows, key=lambda name: (mean_of(rows[name]) or np.inf, name)):
-        mean, muon = mean_of(rows[name]), mean_of(rows["muon"])
-        if name != "muon" and mean is not None and muon is not None:
-            held = _holds(name, "muon", claims)
-            kind = "a tie" if not held else "fewer" if mean < muon else "more"
-            kinds[kind].append(f"`{name}` {mean / muon:.2f} ({_steps(rows[name])}, n = {len(steps_of(rows[name]))})")
-    lines = ["| steps beside Muon's | who |", "|---|---|"]
-    return "\n".join(lines + [f"| {kind} | {', '.join(names) or '-'} |" for kind, names in kinds.items()]) + "\n"
+        mean = mean_of(rows[name])
+        if name != muon and mean is not None and reference is not None:
+            kind = "a tie" if not _holds(name, muon, claims) else "fewer" if mean < reference else "more"
+            shown = f"{mean / reference:.2f} ({_steps(rows[name])}, n = {len(steps_of(rows[name]))})"
+            kinds[kind].append(f"`{name.removesuffix(TUNED)}` {shown}")
+    return kinds
 
 
 def picture(rows: Rows, title: str) -> Figure:

@@ -131,6 +131,7 @@ def test_claims_go_both_ways_and_the_aims_are_among_them():
     assert "| alike | 200 ± 1.3 | 0.50 | 1.00 (tie) |" in tables.leaderboard(rows, made["one"])
     choice = tables.choice(rows, made["one"]).splitlines()
     assert [line.split("`")[1] for line in choice[2:]] == ["fast", "alike", "slow"]
+    assert all(line.endswith("| - |") for line in choice[2:]), "nobody has every number tuned"
 
 
 def test_the_second_division_is_compared_within_itself_too():
@@ -158,6 +159,8 @@ def test_the_second_division_is_compared_within_itself_too():
     shown = tables.leaderboard(rows, results.claims({"one": rows})["one"])
     assert shown.count("| b (tuned) | 100 ± 1.4 |") == 2
     assert "| b (tuned) | 100 ± 1.4 | 0.33 | 0.67 |" in shown.split("second division")[1]
+    fewer = tables.choice(rows, results.claims({"one": rows})["one"]).splitlines()[2]
+    assert fewer == "| fewer | - | `b` 0.67 (100 ± 1.4, n = 4) |"
 
 
 def test_the_correction_is_over_all_presets_together():
