@@ -135,10 +135,13 @@ def _compositions(found: Mapping[str, Contestant]) -> dict[str, Contestant]:
         others, rest = _others(other_rate, options)
         return om.for_matrices(functools.partial(soap_muon, rate, **rest), otherwise=others, leaves=leaves)
 
-    muon, composed = found["muon"], {**SHORT, "momentum": 0.85, "second_moment_decay": 0.9}
+    def short(name: str) -> Contestant:
+        return dataclasses.replace(found[name], options={**found[name].options, **SHORT, "momentum": 0.85})
+
+    composed = {**SHORT, "momentum": 0.85, "second_moment_decay": 0.9}
     return {
-        "muon-short": dataclasses.replace(muon, options={**muon.options, **SHORT, "momentum": 0.85}),
-        "soap-muon-short": Contestant(build, muon.rate, composed, tunable=OTHERS),
+        **{f"{name}-short": short(name) for name in ("muon", "muon_plus")},
+        "soap-muon-short": Contestant(build, found["muon"].rate, composed, tunable=OTHERS),
     }
 
 
