@@ -33,7 +33,7 @@ def _table(rows: Rows, bases: Sequence[str], claims: Sequence[Claim]) -> str:
         else:
             shown, seconds = _steps(record), f"{np.mean([run['seconds'] for run in record['runs']]):.0f}"
             shares = [_share(name, base, rows, claims) for base in bases]
-        cells = [name, shown, *shares, seconds, str(len(taken)), f"{tuned['rate']:.3g}", str(tuned["horizon"])]
+        cells = [name, shown, *shares, seconds, str(len(taken)), _rate(record), str(tuned["horizon"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -76,6 +76,12 @@ def picture(rows: Rows, title: str) -> Figure:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     return figure
+
+
+def _rate(record: dict) -> str:
+    """Give the tuned rate, and whether it is the end of those that were tried: another may be better."""
+    tuned, tried = record["tuned"]["rate"], [trial["rate"] for trial in record["tuning"]]
+    return f"{tuned:.3g}" + (" (edge)" if tuned in (min(tried), max(tried)) else "")
 
 
 def _steps(record: dict) -> str:

@@ -107,15 +107,22 @@ def test_a_quick_run_leaves_a_record_and_the_leaderboard_reads_it(tmp_path):
 
 def test_a_missed_target_claims_no_mean():
     runs = [{"seed": seed, "steps": steps, "seconds": 1.0} for seed, steps in enumerate((30.0, None))]
-    record = {"contestant": "muon", "division": 1, "tuned": {"rate": 0.1, "horizon": 40}, "runs": runs}
+    tuned = {"rate": 0.1, "horizon": 40}
+    record = {"contestant": "muon", "division": 1, "tuned": tuned, "tuning": [tuned], "runs": runs}
     assert "1 of 2 reached it" in tables.leaderboard({"muon": record}, [])
     assert results.claims({"quick": {"muon": record, "adamw": record}}) == {"quick": []}
 
 
 def _rows(**steps):
     tuned = {"rate": 0.1, "horizon": 40}
+    tuning = [{"rate": rate} for rate in (0.05, 0.1, 0.2)]
     return {
-        name: {"contestant": name, "tuned": tuned, "runs": [{"steps": x, "seconds": 1.0} for x in taken]}
+        name: {
+            "contestant": name,
+            "tuned": tuned,
+            "tuning": tuning,
+            "runs": [{"steps": x, "seconds": 1.0} for x in taken],
+        }
         for name, taken in steps.items()
     }
 
@@ -161,6 +168,13 @@ def test_the_second_division_is_compared_within_itself_too():
     assert "| b (tuned) | 100 ± 1.4 | 0.33 | 0.67 |" in shown.split("second division")[1]
     fewer = tables.choice(rows, results.claims({"one": rows})["one"]).splitlines()[2]
     assert fewer == "| fewer | - | `b` 0.67 (100 ± 1.4, n = 4) |"
+
+
+def test_a_rate_at_the_end_of_those_tried_is_marked():
+    rows = _rows(muon=[1.0, 2.0])
+    assert "| 0.1 |" in tables.leaderboard(rows, [])
+    rows["muon"]["tuning"] = [{"rate": 0.05}, {"rate": 0.1}]
+    assert "| 0.1 (edge) |" in tables.leaderboard(rows, [])
 
 
 def test_the_correction_is_over_all_presets_together():
