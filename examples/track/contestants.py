@@ -19,6 +19,22 @@ DECAYS: dict[str, Any] = {"b1": 0.9, "b2": 0.95}  # of AdamW
 # Two hundred steps are few: averages forget soon, and the AdamW beside goes four times as fast.
 SHORT: dict[str, Any] = {"others_rate": 4.0, "others_b1": 0.8}
 
+# Where tuning begins for cards whose own rate is more than a factor of eight, which is as far as fifteen runs go, from
+# the best of the first comparison (docs/records/registry and registry_newer).
+BEGIN = {
+    "adam_mini": 0.0096,
+    "adamuon": 0.0192,
+    "ef_muon": 0.0012,
+    "kl_shampoo": 0.048,
+    "lion_muon": 0.032,
+    "muadam": 0.000625,
+    "muon_bp": 0.016,
+    "muon_max": 0.128,
+    "muoneq": 0.032,
+    "muown": 0.0384,
+    "shampoo": 0.032,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
@@ -120,7 +136,7 @@ def _contestants() -> dict[str, Contestant]:
             options = defaults(card, WEIGHT_DECAY)
             build = functools.partial(_card, card)
             extra = card.extra_args, projections(name), _tunable(card)
-            found[name] = Contestant(build, card.learning_rate, options, *extra)
+            found[name] = Contestant(build, BEGIN.get(name, card.learning_rate), options, *extra)
     for name in ("muon", "normuon", "scion"):
         composed = found[name]
         cautious = {**composed.options, "weight_decay": CAUTIOUS}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from track import leaderboard, results, tables, track, tuning
-from track.contestants import CONTESTANTS
+from track.contestants import BEGIN, CONTESTANTS
 from track.engine import Engine, Outcome, crossing, schedule
 from track.presets import QUICK, text_of
 from track.significance import LEVEL, claimed, corrected, p_value
@@ -70,6 +70,15 @@ def test_every_card_that_needs_no_help_of_the_model_may_run():
     }
     assert set(om.registry) - left_out <= set(CONTESTANTS)
     assert {"adamw", "optax.contrib.muon", "optax.contrib.muon-hidden"} <= set(CONTESTANTS)
+
+
+def test_tuning_begins_where_the_best_rate_of_the_first_comparison_is_in_reach():
+    for folder in ("registry", "registry_newer"):
+        record = json.loads((results.ROOT / "docs/records" / folder / "record.json").read_text())
+        for name, row in record["results"]["shakespeare"].items():
+            if name in CONTESTANTS:
+                assert 1 / 8 <= row["learning_rate"] / CONTESTANTS[name].rate <= 8, name
+    assert all(not 1 / 8 <= rate / om.registry[name].learning_rate <= 8 for name, rate in BEGIN.items())
 
 
 @pytest.mark.slow
