@@ -31,19 +31,27 @@ def page(found: dict[str, Rows]) -> str:
 
 def _of_preset(name: str, rows: Rows, made: list[Claim]) -> str:
     settings = next(iter(rows.values()))["preset"]
-    aims = "\n".join(
+    return (
+        f"## {name}\n\nTarget: validation loss {settings['target']} nats a token; {settings['layers']} layers of "
+        f"width {settings['width']}, {settings['batch']} sequences of {settings['context']} tokens in a step. "
+        f"{_said(made)}\n\n{tables.leaderboard(rows, made)}\n![steps](records/track/{name}/steps.png)\n"
+    )
+
+
+def _said(made: list[Claim]) -> str:
+    aims = [
         f"- {claim.faster} needs at most {claim.share} of {claim.slower}'s steps: "
         f"{'it stands' if claim.holds else 'not shown'} (p = {claim.p:.2g})"
         for claim in made
         if claim.share != 1.0
+    ]
+    if not made:
+        return "No claim is made."
+    said = (
+        f"{sum(claim.holds for claim in made)} of {len(made)} claims stand at p < {LEVEL} after Holm's correction; "
+        "the others are ties."
     )
-    return (
-        f"## {name}\n\nTarget: validation loss {settings['target']} nats a token; {settings['layers']} layers of "
-        f"width {settings['width']}, {settings['batch']} sequences of {settings['context']} tokens in a step. "
-        f"{sum(claim.holds for claim in made)} of {len(made)} claims stand at p < {LEVEL} after "
-        f"Holm's correction; the others are ties. The aims:\n\n{aims}\n\n{tables.leaderboard(rows, made)}\n"
-        f"![steps](records/track/{name}/steps.png)\n"
-    )
+    return "\n".join([said + " The aims:", "", *aims]) if aims else said
 
 
 def between(text: str, new: str, what: str = "leaderboard") -> str:
